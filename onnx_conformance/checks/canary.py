@@ -27,11 +27,11 @@ from onnx_conformance.checks.registry import register_check
 from onnx_conformance.checks.verdict import unanswered
 from onnx_conformance.core.arrays import Array, Outputs
 from onnx_conformance.core.errors import StageFailure, is_lost
+from onnx_conformance.core.files import file_digest
 from onnx_conformance.core.onnx_file import load_model
 from onnx_conformance.core.plain_outputs import TEXT
 from onnx_conformance.core.results import CheckResult, failed, not_applicable, passed, skipped
 from onnx_conformance.core.spec import ModelSpec
-from onnx_conformance.core.store import file_digest
 from onnx_conformance.inputs.families import InputPlan, input_family, materialise, pinned
 from onnx_conformance.inputs.recipes import Inputs, Recipe
 from onnx_conformance.run.subject import Artifact, Subject

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from onnx_conformance.catalog.models import resolve_model
+from onnx_conformance.core.files import file_digest
 from onnx_conformance.core.project import project
 from onnx_conformance.core.spec import ModelSpec
-from onnx_conformance.core.store import file_digest
 from onnx_conformance.perf.options import PerfRun
 from onnx_conformance.run.cache_keys import source_digest
 

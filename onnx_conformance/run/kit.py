@@ -22,9 +22,8 @@ from numpy.typing import NDArray
 from onnx_conformance.catalog.providers import CPU, PROVIDERS, Provider
 from onnx_conformance.core.arrays import Outputs
 from onnx_conformance.core.errors import CapabilityMissing
-from onnx_conformance.core.files import PACKAGE
+from onnx_conformance.core.files import PACKAGE, file_digest
 from onnx_conformance.core.plain_outputs import is_keys
-from onnx_conformance.core.store import file_digest
 from onnx_conformance.core.worker_messages import RunResult, SessionRequest
 from onnx_conformance.run.worker_client import ProcessWorkerClient
 
