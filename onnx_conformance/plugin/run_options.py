@@ -10,7 +10,6 @@ from onnx_conformance.catalog.providers import DEFAULT_PROVIDERS, PROVIDERS
 from onnx_conformance.checks.registry import CHECKS
 from onnx_conformance.core.case import Case
 from onnx_conformance.core.errors import UsageError
-from onnx_conformance.core.files import file_digest
 from onnx_conformance.core.project import project
 from onnx_conformance.core.settings import Settings, shipped_limits
 from onnx_conformance.core.store import Store

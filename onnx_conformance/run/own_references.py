@@ -7,8 +7,8 @@ from pathlib import Path
 
 from onnx_conformance.core.case import Case, ExternalCase
 from onnx_conformance.core.errors import UsageError
+from onnx_conformance.core.files import file_digest
 from onnx_conformance.core.settings import Settings
-from onnx_conformance.core.store import file_digest
 from onnx_conformance.run.external_artifacts import labelled
 
 
