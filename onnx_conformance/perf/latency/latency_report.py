@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from onnx_conformance.core.errors import UsageError
-from onnx_conformance.core.files import refuse_unwritable, write_json
+from onnx_conformance.core.files import remove_earlier, write_json
 from onnx_conformance.perf.latency.latency_document import (
     Groups,
     LatencyDocument,
@@ -55,9 +55,7 @@ class LatencyReport:
             return
         timing = self._run.timing
         try:
-            for path, option in ((timing.json, OPTION), (timing.html, PAGE_OPTION)):
-                refuse_unwritable(path, option)
-                path.unlink(missing_ok=True)
+            remove_earlier({OPTION: timing.json, PAGE_OPTION: timing.html})
         except UsageError as error:
             raise pytest.UsageError(str(error)) from error
         self._reporter = session.config.pluginmanager.get_plugin("terminalreporter")
