@@ -119,7 +119,7 @@ class Collector:
             self.progress.leave_out(self._absent)
 
     def pytest_runtest_logstart(self) -> None:
-        """Wait for that import before the first test.
+        """Wait for the import of what draws the page before the first test.
 
         It makes loggers, and pytest walks over all loggers at each test's start and end: from time
         to time their dictionary would change meanwhile, and fail a correct case.

@@ -61,7 +61,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def pytest_collection_modifyitems(
     config: pytest.Config, items: list[pytest.Item]
 ) -> Iterator[None]:
-    """The key that keeps a case's tests together, because they share its measurements."""
+    """Sort the tests by case: those of a case share its measurements."""
     yield
     if config.stash[RUN].gate:
         items.sort(key=_order)

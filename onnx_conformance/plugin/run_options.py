@@ -177,7 +177,7 @@ def _providers(named: tuple[str, ...], records: RegisteredNames) -> tuple[str, .
 
 
 def _refuse_elsewhere(cases: tuple[Case, ...]) -> None:
-    """Times of two machines cannot be compared."""
+    """Refuse to time a provider that answers on another machine."""
     for name in dict.fromkeys(case.provider for case in cases):
         if not PROVIDERS[name].here:
             raise UsageError(

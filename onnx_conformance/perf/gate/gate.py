@@ -80,7 +80,7 @@ class Gate:
         self._raised: set[tuple[Case, int]] = set()
 
     def gated(self, case: Case, batch: int) -> GateResult:
-        """The case beside its baseline.
+        """Measure a case and its baseline, once in a run, and judge every figure.
 
         Raises:
             ConformanceError: why there is nothing to compare; raised once, and a skip from then on.
@@ -109,7 +109,7 @@ class Gate:
         return self._run.frameworks
 
     def _not_runnable(self, case: Case, lack: CapabilityMissing) -> ConformanceError:
-        """What passed in the baseline and this machine cannot run is no skip."""
+        """Why a case cannot run here: a failure where the baseline has it, else a named skip."""
         if self.baseline is None or case.id not in self.baseline.cases:
             return lack
         return GateFailure(f"{case.id}: the baseline has this case, but it cannot run here: {lack}")
@@ -147,7 +147,7 @@ class Gate:
 
     @contextmanager
     def _opened(self, gate_run: GateRun, old: GateSide, new: GateSide) -> Iterator[OpenSides]:
-        """Both sides, warm, until their pairs are drawn.
+        """Both sides opened and warmed up; their workers end with the block.
 
         Two processes that run the same file differ for good by one or two percent, two sessions
         of one process by a tenth of that. So the sides share a process where their environment is
@@ -174,7 +174,7 @@ def _certified_artifact(case: Case, workers: RunWorkers, certificates: Certifica
 
 
 def check_placed(case: Case, baseline: Placement, candidate: Placement) -> None:
-    """More of the candidate's nodes than of the baseline's run off the case's provider.
+    """Refuse a candidate of which other providers run more nodes than of its baseline.
 
     Args:
         baseline, candidate: provider, as ONNX Runtime names it -> operator -> nodes.
@@ -251,13 +251,13 @@ class GatedCase:
 
 @dataclass(frozen=True)
 class WholeGate:
-    """The run as a whole against its baseline."""
+    """The run as a whole and its baseline: whether every case of that is gated."""
 
     run: PerfRun
     baseline: Baseline | None
 
     def check_covered(self) -> None:
-        """Every case of the baseline is gated, unless the run was narrowed by name.
+        """Refuse a run that leaves out cases of the baseline and was not narrowed by name.
 
         Raises:
             GateFailure: a case of the baseline has no candidate, or none of them has.

@@ -41,7 +41,7 @@ class GateReport:
         self._page = "no page"
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """An earlier gate's data are not true now."""
+        """Remove the files of an earlier gate, or refuse places that cannot be written."""
         if session.config.option.collectonly:
             return
         run = self._run
