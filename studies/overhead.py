@@ -32,9 +32,13 @@ def main(model: str, exporter: str) -> None:
         alone = bare(model, exporter)
         cold, warm = (cost_of(lambda: start(ROOT, *words)) for _ in range(2))
     print(f"{model} by {exporter}, two opsets: seconds, and processor seconds of all processes")
-    for name, cost in (("bare script", alone), ("suite, cold", cold), ("caches filled", warm)):
+    for name, cost in (
+        ("bare script", alone),
+        ("suite, cold", cold),
+        ("suite, caches filled", warm),
+    ):
         ratios = f"{cost.wall / alone.wall:.2f}x   {cost.seconds / alone.seconds:.2f}x"
-        print(f"  {name:14} {cost.wall:6.1f} {cost.seconds:6.1f}   {ratios}")
+        print(f"  {name:20} {cost.wall:6.1f} {cost.seconds:6.1f}   {ratios}")
 
 
 if __name__ == "__main__":
