@@ -13,7 +13,7 @@ from onnx_conformance.checks.verdict import (
     limits_for,
     result_of,
 )
-from onnx_conformance.core.budget import Reference
+from onnx_conformance.core.budget import Reference, largest_noise_floor
 from onnx_conformance.core.case import Case
 from onnx_conformance.core.judgement import Judgement, judge_outputs
 from onnx_conformance.core.results import CheckResult, failed, passed, skipped
@@ -135,11 +135,10 @@ def _judge(subject: Subject, name: str, ran: LoopRun) -> CheckResult:
         if exact.outcome == "failed":
             return exact
     if len(found) < LEAST_CALLS:
-        specs = judged_at(subject.model, len(found))
-        noise = limits_for(subject).excessive_noise(ran.reference, specs)
+        floor = largest_noise_floor(ran.reference, judged_at(subject.model, len(found)))
         return skipped(
             name,
-            f"{ran.reference.unit} itself errs by {noise:.2g} of the output at call "
+            f"{ran.reference.unit} itself errs by {floor:.2g} of the output at call "
             f"{len(found) + 1} of {ran.label}: they prove nothing",
         )
     worst = max(found, key=lambda one: one.severity)
@@ -159,8 +158,10 @@ def _judged_calls(subject: Subject, ran: LoopRun) -> Iterator[Judgement]:
     assert outputs is not None
     for place in range(len(ran.loop.calls)):
         specs = judged_at(subject.model, place)
-        if limits.excessive_noise(ran.reference, specs):
-            return
+        if limits.measure == "score":
+            most = limits.rule["maximum_noise_floor"]
+            if largest_noise_floor(ran.reference, specs) > most:
+                return
         yield judge_outputs(ran.reference, outputs, specs, limits)
 
 
