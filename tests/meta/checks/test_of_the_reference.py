@@ -9,7 +9,7 @@ from onnx import TensorProto, helper
 from onnx_conformance.catalog.exporters import EXPORTERS, EXTERNAL
 from onnx_conformance.checks.structure import check_checker, check_interface
 from onnx_conformance.core.case import Case, ExternalCase
-from onnx_conformance.core.onnx_file import complaint_of
+from onnx_conformance.core.onnx_file import complaint_of, load_model
 from onnx_conformance.core.spec import ModelSpec, TensorSpec
 from onnx_conformance.run.subject import NativeWeights
 
@@ -60,6 +60,30 @@ def test_what_the_optimiser_writes_is_valid_of_external_artifacts_alone(tmp_path
     assert found.passed
     assert f"but for {operator}" in found.reason
     assert checked(path, "", EXPORTERS["torch_dynamo"]).outcome == "failed"
+
+
+def reversed_nodes(path):
+    """A file of two nodes, the second of which stands first."""
+    tensors = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", 6]) for name in "xy"
+    ]
+    nodes = [helper.make_node("Relu", ["h"], ["y"]), helper.make_node("Neg", ["x"], ["h"])]
+    graph = helper.make_graph(nodes, "graph", tensors[:1], tensors[1:])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)]), path)
+    return path
+
+
+def test_nodes_in_another_order_are_told_of_external_artifacts_and_read_in_order(tmp_path):
+    path = reversed_nodes(tmp_path / "m.onnx")
+    found = checked(path, "")
+    assert found.passed
+    assert "topological_sort" in found.reason
+    assert checked(path, "", EXPORTERS["torch_dynamo"]).outcome == "failed"
+    assert [node.op_type for node in load_model(path).graph.node] == ["Neg", "Relu"]
+    broken = onnx.load(path)
+    broken.graph.node[0].op_type = "NoSuch"
+    onnx.save(broken, path)
+    assert checked(path, "").outcome == "failed"
 
 
 def interface(framework, *, shape=("batch", 6), dtype="float32", declared=None):
