@@ -23,6 +23,7 @@ from onnx_conformance.core.onnx_file import (
 from onnx_conformance.core.plain_outputs import keys_of
 from onnx_conformance.core.results import CheckResult, failed, passed
 from onnx_conformance.core.spec import TensorSpec
+from onnx_conformance.inputs.batch_layout import is_half_of
 from onnx_conformance.run.external_artifacts import chosen_by_exporter
 from onnx_conformance.run.subject import Subject
 
@@ -89,6 +90,9 @@ def check_interface(subject: Subject) -> CheckResult:
         for spec, tensor in zip(specs, found, strict=True):
             named = promised or not _may_be_named(subject, spec, tensor)
             expected = _expected(subject, spec, tensor) if side == "output" else spec
+            if _in_half(subject, spec, tensor):
+                expected = replace(expected, dtype=tensor["dtype"])
+                notes.append(f"{side} '{spec.name}' is float16: callers convert it")
             problem = _tensor_problem(
                 expected, tensor, named=named, answered=side == "output", group=subject.model.group
             )
@@ -156,6 +160,13 @@ def _expected(subject: Subject, spec: TensorSpec, tensor: TensorFacts) -> Tensor
         spec = replace(spec, shape=tuple(shape or ()))
     same = dtype != "?" and np.dtype(held_in(dtype)).kind == np.dtype(spec.held).kind
     return replace(spec, dtype=dtype) if same and subject.model.loosely_typed else spec
+
+
+def _in_half(subject: Subject, spec: TensorSpec, tensor: TensorFacts) -> bool:
+    """Whether a file that is judged as one in half precision takes or gives its numbers so."""
+    external = subject.case.exporter == EXTERNAL.name
+    half = subject.case.precision == "float16"
+    return external and half and is_half_of(spec, tensor["dtype"])
 
 
 def _tensor_problem(

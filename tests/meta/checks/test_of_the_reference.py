@@ -1,5 +1,6 @@
 """What the reference artifact itself declares or breaks is not held against its rewrite."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import onnx
@@ -127,14 +128,23 @@ def test_a_column_where_a_row_is_wanted_is_told_with_what_to_write():
     assert "reshape" not in interface("python", shape=("batch", 6, 2)).reason
 
 
-def ordered(inputs, outputs, exporter, shape=("batch", 6), declared=("batch", 6)):
+def ordered(
+    inputs,
+    outputs,
+    exporter,
+    shape=("batch", 6),
+    declared=("batch", 6),
+    dtype="float32",
+    half=False,
+):
     """The verdict on a file that lists inputs and outputs in these orders; the model: a, b."""
-    one = {"dtype": "float32", "shape": list(shape)}
+    one = {"dtype": dtype, "shape": list(shape)}
     sides = {"inputs": inputs, "outputs": outputs}
     facts = {side: [{**one, "name": name} for name in names] for side, names in sides.items()}
     specs = {name: TensorSpec(name, declared) for name in "abyz"}
+    case = EXTERNAL_CASE if exporter is EXTERNAL else CASE
     subject = SimpleNamespace(
-        case=EXTERNAL_CASE if exporter is EXTERNAL else CASE,
+        case=replace(case, precision="float16") if half else case,
         model=ModelSpec("m", "torch", (specs["a"], specs["b"]), (specs["y"], specs["z"]), ""),
         exporter=exporter,
         artifact=SimpleNamespace(facts={**facts, "producer": ""}),
@@ -161,3 +171,13 @@ def test_what_a_file_of_another_interface_needs_is_told():
     assert "has size 3 at axis 1, expected 10; its axes stand in another order" in turned
     assert "another order" not in ordered("ab", "yz", EXTERNAL, ("batch", 7)).reason
     assert "expected 2: ['y', 'z']; give both the same" in ordered("ab", "yzw", EXTERNAL).reason
+
+
+def test_a_file_judged_in_half_precision_may_take_and_give_its_numbers_so():
+    found = ordered("ab", "yz", EXTERNAL, dtype="float16", half=True)
+    assert found.passed
+    assert "input 'a' is float16: callers convert it" in found.reason
+    assert ordered("ab", "yz", EXTERNAL, dtype="float16").outcome == "failed"
+    assert ordered("ab", "yz", EXTERNAL, dtype="float64", half=True).outcome == "failed"
+    exported = EXPORTERS["torch_dynamo"]
+    assert ordered("ab", "yz", exported, dtype="float16", half=True).outcome == "failed"
