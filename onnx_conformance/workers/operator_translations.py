@@ -17,7 +17,7 @@ from onnx_conformance.workers.server import load_object
 
 WITHOUT_HANDLERS = ("tf2onnx_saved_model", "keras_export")  # a command line, and Keras' own
 FROM_OPSET = 9  # a symbolic function serves the opsets from the one on that it is registered for
-NAMED = re.compile(r"\b(?P<name>[A-Za-z_]\w*::\w+)")
+OPERATOR_NAME = re.compile(r"\b(?P<name>[A-Za-z_]\w*::\w+)")
 ADDED_IN = re.compile(r"added in (?:opset )?version (?P<opset>\d+)")
 TARGET = re.compile(r"op='(?P<space>\w+)\.(?P<name>\w+)', overload='(?P<overload>\w+)'")
 
@@ -101,7 +101,7 @@ def _lacking(error: BaseException | None) -> str | None:
     while error is not None:
         kind, text = type(error).__name__, str(error)
         if kind == "UnsupportedOperatorError":
-            found = NAMED.search(text)
+            found = OPERATOR_NAME.search(text)
             return found["name"] if found else None
         if kind == "DispatchError":
             target = TARGET.search(text)

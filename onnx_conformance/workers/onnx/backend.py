@@ -19,11 +19,12 @@ import onnx
 from onnx_conformance.core.arrays import Arrays, Outputs, digest_arrays
 from onnx_conformance.core.compute_modes import compute_mode
 from onnx_conformance.core.errors import CapabilityMissing
+from onnx_conformance.core.files import file_digest
 from onnx_conformance.core.graph_weights import constant_outputs
 from onnx_conformance.core.native_constants import write_constants
 from onnx_conformance.core.native_request import Description, ModelRequest, NativeRequest
 from onnx_conformance.core.onnx_file import complaint_of, external_files, inspect, load_model
-from onnx_conformance.core.store import file_digest, key_of
+from onnx_conformance.core.store import key_of
 from onnx_conformance.core.traces import NativeTensorRecord
 from onnx_conformance.workers.built_model import FileOracle
 from onnx_conformance.workers.native import (

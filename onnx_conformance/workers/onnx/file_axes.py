@@ -21,11 +21,11 @@ from onnx_conformance.core.files import TOLERANCES
 from onnx_conformance.core.spec import BATCH_NAMES, Axes, Axis, Dim, InputSpecs, Shape, TensorSpec
 from onnx_conformance.core.tolerances import load_tolerances
 from onnx_conformance.inputs.recipes import Inputs
-from onnx_conformance.workers.onnx.input_ranges import ASSUMED, UNKNOWN
+from onnx_conformance.workers.onnx.input_ranges import ASSUMED_BOUND, UNKNOWN
 
 BATCH = BATCH_NAMES[1]
 SIGNS = "+-*/()"
-OPEN = "?"  # an axis without a size or a name
+OPEN_AXIS = "?"  # an axis without a size or a name
 # Ranges for an axis, tried in order: any size, then what networks of many strides ask for.
 RANGES = (
     Axis(), Axis(4, 24), Axis(4, 24, 2), Axis(8, 40, 8), Axis(16, 64, 16), Axis(32, 96, 32),
@@ -58,9 +58,9 @@ def shape_of(name: str, dims: Sequence[Dim]) -> list[Dim]:
                 "(onnx.tools.update_model_dims writes one)"
             )
         if isinstance(dim, int):
-            found.append(dim if dim > 0 else OPEN)
+            found.append(dim if dim > 0 else OPEN_AXIS)
         else:
-            found.append(re.sub(r"[^A-Za-z0-9_?+*/()-]", "_", dim.replace(" ", "")) or OPEN)
+            found.append(re.sub(r"[^A-Za-z0-9_?+*/()-]", "_", dim.replace(" ", "")) or OPEN_AXIS)
     return found
 
 
@@ -90,9 +90,9 @@ def with_batch(shapes: Mapping[str, Sequence[Dim]]) -> dict[str, list[Dim]]:
         for name, dims in shapes.items()
         for place, dim in enumerate(dims)
         if own[name] is not None and place != own[name]
-    } - {OPEN}
+    } - {OPEN_AXIS}
     firsts = {dims[0] for dims in shapes.values() if dims and isinstance(dims[0], str)} - {
-        OPEN,
+        OPEN_AXIS,
         *others,
     }
     found = {}
@@ -120,7 +120,8 @@ def namings(shapes: Mapping[str, Sequence[Dim]]) -> Iterator[dict[str, Shape]]:
     def named(label: Callable[[str, int, Sequence[Dim]], str]) -> dict[str, Shape]:
         return {
             name: tuple(
-                label(name, axis, dims) if dim == OPEN else dim for axis, dim in enumerate(dims)
+                label(name, axis, dims) if dim == OPEN_AXIS else dim
+                for axis, dim in enumerate(dims)
             )
             for name, dims in shapes.items()
         }
@@ -243,7 +244,7 @@ def with_lengths(inputs: Sequence[TensorSpec]) -> tuple[TensorSpec, ...]:
             return spec
         bearing = [dim for name, dim in lengthy.items() if spec.name.startswith(name)]
         axis = next(iter([*bearing, *lengthy.values()]), None)
-        return replace(spec, domain=Integers(1, ASSUMED) if axis is None else Lengths(axis))
+        return replace(spec, domain=Integers(1, ASSUMED_BOUND) if axis is None else Lengths(axis))
 
     return tuple(settled(spec) for spec in inputs)
 

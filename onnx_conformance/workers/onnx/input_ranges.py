@@ -18,14 +18,14 @@ from onnx_conformance.core.plain_outputs import TEXT
 from onnx_conformance.core.spec import TensorSpec
 
 # What passes whole numbers on, each as it is.
-MOVES = {
+LAYOUT_OPERATORS = {
     "Cast", "Concat", "Expand", "Flatten", "Gather", "GatherElements", "GatherND", "Identity",
     "Reshape", "Slice", "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze",
 }  # fmt: skip
 MOST_HOPS = 40  # nodes between an input and the table that it indexes
-SMALL = {"int8": (-128, 128), "uint8": (0, 256)}
+BYTE_RANGES = {"int8": (-128, 128), "uint8": (0, 256)}
 MOST_COMPARED = 1_000  # above it, only the numbers that are compared with are tried, and one other
-ASSUMED = 10  # whole numbers below this, where nothing in the graph bounds them
+ASSUMED_BOUND = 10  # whole numbers below this, where nothing in the graph bounds them
 # What of a node's attributes lists the texts that it knows, and what hands texts on.
 KEYS_OF_TEXT = {"keys_strings", "keys_tensor", "cats_strings", "pool_strings"}
 TEXT_MOVES = {"StringNormalizer", "ArrayFeatureExtractor", "FeatureVectorizer"}
@@ -34,7 +34,7 @@ UNKNOWN_TEXTS = ("a", "b", "c")
 MASK_WORDS = ("mask",)
 LENGTH = re.compile(r"(^|[_.])(len|lens|length|lengths|seqlens?)$", re.IGNORECASE)
 UNKNOWN = ""  # the axis of Lengths, until the axes have names
-DIVIDING = ("Div", "Mod")
+DIVIDING_OPERATORS = ("Div", "Mod")
 SHARES = {("NonMaxSuppression", 3)}  # operators and their inputs that take 0 to 1 alone
 
 
@@ -64,7 +64,7 @@ class Graph:
             for tensor in stored:
                 self._keep(tensor.name, tensor)
             for node in graph.node:
-                self.safe &= node.op_type not in DIVIDING
+                self.safe &= node.op_type not in DIVIDING_OPERATORS
                 for attribute in node.attribute:
                     if node.op_type == "Constant" and attribute.name == "value":
                         self._keep(node.output[0], attribute.t)
@@ -107,7 +107,7 @@ class Graph:
 
     def _step(self, node: onnx.NodeProto, place: int) -> int | None:
         """What the node adds to each number that it passes on; None where it computes others."""
-        if node.op_type in MOVES:
+        if node.op_type in LAYOUT_OPERATORS:
             index = node.op_type.startswith("Gather") and place > 0
             return None if index else 0
         if node.op_type not in ("Add", "Sub") or (node.op_type == "Sub" and place):
@@ -144,7 +144,7 @@ class Graph:
                 continue
             seen.add(now)
             for node, place in self._readers.get(now, []):
-                if node.op_type in MOVES and place == 0:
+                if node.op_type in LAYOUT_OPERATORS and place == 0:
                     waiting += [(one, hops + 1) for one in node.output]
                 elif node.op_type == "Equal":
                     other = self._array(node.input[1 - place])
@@ -173,7 +173,7 @@ class Graph:
                 ]
                 texts = [a for a in constants if a is not None and a.dtype.kind == "O"]
                 found |= {str(text) for array in texts for text in array.flat}
-                if node.op_type in MOVES | TEXT_MOVES:
+                if node.op_type in LAYOUT_OPERATORS | TEXT_MOVES:
                     fresh = set(node.output) - seen
                     seen |= fresh
                     waiting += fresh
@@ -213,8 +213,8 @@ def _range_of_whole(graph: Graph, name: str, dtype: str, rank: int) -> Range:
     named = _by_name(name, rank)
     if named is not None:
         return named
-    if dtype in SMALL:
-        return Range(Integers(*SMALL[dtype]), f"{dtype} holds these")
+    if dtype in BYTE_RANGES:
+        return Range(Integers(*BYTE_RANGES[dtype]), f"{dtype} holds these")
     compared = [value for value in graph.compared_with(name) if value >= 0]
     if compared:
         one_hot = compared == list(range(len(compared))) and len(compared) > 2
@@ -223,7 +223,7 @@ def _range_of_whole(graph: Graph, name: str, dtype: str, rank: int) -> Range:
             return Range(Choice(few), f"it is compared with {_few(compared)}")
         top = len(compared) if one_hot else max(compared) + 2  # others than it, too
         return Range(Integers(0, top), f"it is compared with {_few(compared)}")
-    return Range(Integers(0, ASSUMED), "nothing in the file bounds it", known=False)
+    return Range(Integers(0, ASSUMED_BOUND), "nothing in the file bounds it", known=False)
 
 
 def _by_name(name: str, rank: int) -> Range | None:

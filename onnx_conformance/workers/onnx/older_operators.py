@@ -26,7 +26,7 @@ from onnx_conformance.workers.onnx.windows import (
 )
 
 Definition = Callable[..., Any]  # (inputs, None where one is left out; attributes that are set)
-CONTRIBUTED = "com.microsoft"
+CONTRIB_DOMAIN = "com.microsoft"
 LATEST = 10_000
 
 
@@ -278,10 +278,10 @@ DEFINITIONS: dict[tuple[str, str], tuple[Version, ...]] = {
     ("", "GRU"): (Version(7, LATEST, gru, 2),),
     ("", "RNN"): (Version(7, LATEST, rnn, 2),),
     ("", "SimplifiedLayerNormalization"): (Version(1, LATEST, simplified_layer_normalization),),
-    (CONTRIBUTED, "SkipLayerNormalization"): (Version(1, LATEST, skip_layer_normalization, 4),),
-    (CONTRIBUTED, "Gelu"): (Version(1, LATEST, gelu),),
-    (CONTRIBUTED, "BiasGelu"): (Version(1, LATEST, bias_gelu),),
-    (CONTRIBUTED, "FastGelu"): (Version(1, LATEST, fast_gelu),),
-    (CONTRIBUTED, "QuickGelu"): (Version(1, LATEST, quick_gelu),),
-    (CONTRIBUTED, "FusedMatMul"): (Version(1, LATEST, fused_matmul),),
+    (CONTRIB_DOMAIN, "SkipLayerNormalization"): (Version(1, LATEST, skip_layer_normalization, 4),),
+    (CONTRIB_DOMAIN, "Gelu"): (Version(1, LATEST, gelu),),
+    (CONTRIB_DOMAIN, "BiasGelu"): (Version(1, LATEST, bias_gelu),),
+    (CONTRIB_DOMAIN, "FastGelu"): (Version(1, LATEST, fast_gelu),),
+    (CONTRIB_DOMAIN, "QuickGelu"): (Version(1, LATEST, quick_gelu),),
+    (CONTRIB_DOMAIN, "FusedMatMul"): (Version(1, LATEST, fused_matmul),),
 }

@@ -30,10 +30,10 @@ from onnx_conformance.workers.user_model.infer_spec import (
 )
 from onnx_conformance.workers.user_model.suggested_spec import suggestion
 
-VALUED = (("normal", 10.0), ("normal", 1.0), ("zeros", 1.0), ("ones", 1.0), ("image", 3.0))
+RANGES_TRIED = (("normal", 10.0), ("normal", 1.0), ("zeros", 1.0), ("ones", 1.0), ("image", 3.0))
 RUNS = (Recipe("uniform", batch=2), Recipe("normal", batch=3, extent=1.0))
-MANY = 12  # samples, of a model that takes them one by one
-SMALL = Recipe("uniform", batch=5, extent=0.0)  # of models of several sizes
+MANY_SAMPLES = 12  # samples, of a model that takes them one by one
+SMALL_RECIPE = Recipe("uniform", batch=5, extent=0.0)  # of models of several sizes
 
 
 def specs_of_inputs(declaration: Declaration, examples: Any, built: BuiltModel) -> InputSpecs:
@@ -111,7 +111,9 @@ def varied(inputs: Sequence[TensorSpec]) -> list[Recipe]:
     A model without a batch is called for each of several samples.
     """
     batched = any(spec.batch_axis is not None for spec in inputs)
-    return [Recipe(kind, scale, batch=2 if batched else MANY) for kind, scale in VALUED]
+    return [
+        Recipe(kind, scale, batch=2 if batched else MANY_SAMPLES) for kind, scale in RANGES_TRIED
+    ]
 
 
 @dataclass(frozen=True)
