@@ -55,10 +55,11 @@ class FileNames:
     def to_file(self, inputs: Inputs) -> Inputs:
         """Inputs under the file's names; raw ones stay raw, and the very ones if names agree."""
         if self.halves and not isinstance(inputs, RawInputs):
-            inputs = Inputs(
-                (name, array.astype(np.float16) if name in self.halves else array)
-                for name, array in inputs.items()
-            )
+            with np.errstate(over="ignore"):  # as a Cast in the file gives infinity
+                inputs = Inputs(
+                    (name, array.astype(np.float16) if name in self.halves else array)
+                    for name, array in inputs.items()
+                )
         if all(self.inputs.get(name, name) == name for name in inputs):
             return inputs
         kind = type(inputs)

@@ -87,6 +87,20 @@ def test_nodes_in_another_order_are_told_of_external_artifacts_and_read_in_order
     assert checked(path, "").outcome == "failed"
 
 
+def test_wrong_types_of_values_inside_are_told_and_those_of_outputs_red(tmp_path):
+    path = reversed_nodes(tmp_path / "m.onnx")
+    model = load_model(path)
+    wrong = helper.make_tensor_value_info("h", TensorProto.FLOAT16, ["batch", 6])
+    model.graph.value_info.append(wrong)
+    onnx.save(model, path)
+    assert "value_info" in checked(path, "").reason
+    assert checked(path, "").passed
+    assert checked(path, "", EXPORTERS["torch_dynamo"]).outcome == "failed"
+    model.graph.output[0].type.tensor_type.elem_type = TensorProto.FLOAT16
+    onnx.save(model, path)
+    assert checked(path, "").outcome == "failed"
+
+
 def interface(framework, *, shape=("batch", 6), dtype="float32", declared=None):
     """The verdict on the declared output of a file beside a model of a framework."""
     graph_input = {"name": "x", "dtype": "float32", "shape": ["batch", 6]}
