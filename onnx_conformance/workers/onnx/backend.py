@@ -9,7 +9,7 @@ the graph.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,6 @@ from onnx_conformance.core.native_request import Description, ModelRequest, Nati
 from onnx_conformance.core.onnx_file import complaint_of, external_files, inspect, load_model
 from onnx_conformance.core.store import key_of
 from onnx_conformance.core.traces import NativeTensorRecord
-from onnx_conformance.workers.built_model import FileOracle
 from onnx_conformance.workers.native import (
     Approximation,
     NativeBackend,
@@ -34,7 +33,6 @@ from onnx_conformance.workers.native import (
     input_names,
     named_outputs,
 )
-from onnx_conformance.workers.onnx.agreement import find_oracle
 from onnx_conformance.workers.onnx.approximations import approximate
 from onnx_conformance.workers.onnx.constants import constants_of
 from onnx_conformance.workers.onnx.evaluator import Operator, evaluator_of, open_session, widened
@@ -152,11 +150,6 @@ def open_at(
     return lambda inputs: session.run(
         None, {name: np.array(array) for name, array in inputs.items()}
     )
-
-
-def oracle_at(path: Path, input_sets: Sequence[Arrays], threads: int | None) -> FileOracle:
-    """How the file is computed in float64, and what a verdict against it rests on."""
-    return find_oracle(load_model(path), input_sets, threads)
 
 
 def _graph_at(path: Path, mode: str, approximation: Approximation | None = None) -> onnx.ModelProto:

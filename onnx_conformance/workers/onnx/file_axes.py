@@ -195,35 +195,41 @@ def accepted(
     Raises:
         UsageError: it accepts none of them; the words of the first refusal.
     """
-    first, trials, still, patience = "", 0, None, MOST_STILL
-    for sizes in (_ranges, _fixed):
-        for shapes in candidates:
-            inputs = with_lengths([replace(spec, shape=shapes[spec.name]) for spec in specs])
-            for axes, fixed in sizes(_names(inputs)):
-                trials += 1
-                if trials > MOST_TRIALS:
-                    break
-                notes = tuple(_notes(axes, fixed))
-                for tried in _variants(tuple(_with_sizes(spec, fixed) for spec in inputs), axes):
-                    try:
-                        _refuse_corners(tried, axes, run)
-                        moves = _moves(tried, axes, run, errors)
-                    except Exception as error:  # noqa: BLE001 - whatever it is, a refusal
-                        first = first or " ".join(str(error).split())[:300]
-                        continue
-                    if moves:
-                        return InputSpecs(tried, axes, notes)
-                    still = still or InputSpecs(tried, axes, notes)
-                    patience -= 1
-                if not patience > 0:
-                    break
-            if still:
-                return still
+    first, still, patience, last = "", None, MOST_STILL, 0
+    for naming, variants in itertools.islice(_attempts(specs, candidates), MOST_TRIALS):
+        if still and (naming != last or patience < 1):
+            return still
+        last = naming
+        for tried in variants:
+            try:
+                _refuse_corners(tried.inputs, tried.axes, run)
+                moves = _moves(tried.inputs, tried.axes, run, errors)
+            except Exception as error:  # noqa: BLE001 - whatever it is, a refusal
+                first = first or " ".join(str(error).split())[:300]
+                continue
+            if moves:
+                return tried
+            still = still or tried
+            patience -= 1
+    if still:
+        return still
     raise UsageError(
         f"the file refuses the inputs that it declares: {first}; say which sizes it takes: put it "
         "in a file for --models-from, as a function that returns pathlib.Path(FILE), with "
         'inputs=[TensorSpec(...), ...] and axes={"NAME": (LEAST, MOST, STEP)}'
     )
+
+
+def _attempts(
+    specs: Sequence[TensorSpec], candidates: Sequence[Mapping[str, Shape]]
+) -> Iterator[tuple[int, list[InputSpecs]]]:
+    """Names and sizes, the most general first: the number of a naming, and variants of a size."""
+    for naming, (sizes, shapes) in enumerate(itertools.product((_ranges, _fixed), candidates)):
+        inputs = with_lengths([replace(spec, shape=shapes[spec.name]) for spec in specs])
+        for axes, fixed in sizes(_names(inputs)):
+            notes = tuple(_notes(axes, fixed))
+            sized = tuple(_with_sizes(spec, fixed) for spec in inputs)
+            yield naming, [InputSpecs(one, axes, notes) for one in _variants(sized, axes)]
 
 
 def with_lengths(inputs: Sequence[TensorSpec]) -> tuple[TensorSpec, ...]:

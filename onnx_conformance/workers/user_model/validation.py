@@ -197,7 +197,8 @@ def _names(declaration: Declaration, found: list[str]) -> list[str]:
     """The declared names of the outputs that were found, or their own."""
     if not found:
         raise UsageError(f"model '{declaration.name}' returns no tensor")
-    names = [_name(declared) for declared in declaration.outputs] or found
+    declared = [one if isinstance(one, str) else one.name for one in declaration.outputs]
+    names = declared or found
     if len(names) != len(found):
         raise UsageError(
             f"model '{declaration.name}' returns {len(found)} outputs, but its spec has "
@@ -209,10 +210,6 @@ def _names(declaration: Declaration, found: list[str]) -> list[str]:
             f"model '{declaration.name}': two outputs are called '{twice[0]}'; rename one"
         )
     return names
-
-
-def _name(declared: TensorSpec | str) -> str:
-    return declared if isinstance(declared, str) else declared.name
 
 
 def _renamed(run: TrialRun, names: Sequence[str]) -> TrialRun:
