@@ -9,7 +9,7 @@ the graph.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +23,9 @@ from onnx_conformance.core.files import file_digest
 from onnx_conformance.core.graph_weights import constant_outputs
 from onnx_conformance.core.native_constants import write_constants
 from onnx_conformance.core.native_request import Description, ModelRequest, NativeRequest
-from onnx_conformance.core.onnx_file import complaint_of, external_files, inspect
+from onnx_conformance.core.onnx_file import complaint_of, external_files, inspect, load_model
 from onnx_conformance.core.store import key_of
 from onnx_conformance.core.traces import NativeTensorRecord
-from onnx_conformance.workers.built_model import FileOracle
 from onnx_conformance.workers.native import (
     Approximation,
     NativeBackend,
@@ -34,7 +33,6 @@ from onnx_conformance.workers.native import (
     input_names,
     named_outputs,
 )
-from onnx_conformance.workers.onnx.agreement import find_oracle
 from onnx_conformance.workers.onnx.approximations import approximate
 from onnx_conformance.workers.onnx.constants import constants_of
 from onnx_conformance.workers.onnx.evaluator import Operator, evaluator_of, open_session, widened
@@ -62,7 +60,7 @@ class OnnxBackend(NativeBackend):
     def prepare(self, model: ModelRequest, path: str) -> Description:
         """Write the file's weights to ``path`` (npz): see :mod:`.weights`."""
         path_of_file = self._file(model)
-        loaded = onnx.load(path_of_file)
+        loaded = load_model(path_of_file)
         arrays = read_weights(loaded)
         np.savez(path, **arrays)  # type: ignore[arg-type] # its stub's **kwds
         names = [value.name for value in (*loaded.graph.input, *loaded.graph.output)]
@@ -154,14 +152,9 @@ def open_at(
     )
 
 
-def oracle_at(path: Path, input_sets: Sequence[Arrays], threads: int | None) -> FileOracle:
-    """How the file is computed in float64, and what a verdict against it rests on."""
-    return find_oracle(onnx.load(path), input_sets, threads)
-
-
 def _graph_at(path: Path, mode: str, approximation: Approximation | None = None) -> onnx.ModelProto:
     """The graph with its weights, in the compute mode of this name."""
-    model, parsed = onnx.load(path), compute_mode(mode)
+    model, parsed = load_model(path), compute_mode(mode)
     if parsed.precision == "float64":
         return doubled(model)
     if parsed.replica:

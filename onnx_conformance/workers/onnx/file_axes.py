@@ -28,8 +28,8 @@ SIGNS = "+-*/()"
 OPEN_AXIS = "?"  # an axis without a size or a name
 # Ranges for an axis, tried in order: any size, then what networks of many strides ask for.
 RANGES = (
-    Axis(), Axis(4, 24), Axis(8, 40, 8), Axis(16, 64, 16), Axis(32, 96, 32), Axis(64, 128, 32),
-    Axis(224, 288, 32), Axis(512, 1024, 128), Axis(512, 1024, 512),
+    Axis(), Axis(4, 24), Axis(4, 24, 2), Axis(8, 40, 8), Axis(16, 64, 16), Axis(32, 96, 32),
+    Axis(64, 128, 32), Axis(224, 288, 32), Axis(512, 1024, 128), Axis(512, 1024, 512),
 )  # fmt: skip
 # Sizes that an axis which is open in name alone may be fixed to inside, tried in order.
 SIZES = (32, 48, 64, 28, 80, 96, 112, 128, 16, 8, 160, 192, 224, 256, 1, 3, 299, 320, 512)
@@ -195,35 +195,41 @@ def accepted(
     Raises:
         UsageError: it accepts none of them; the words of the first refusal.
     """
-    first, trials, still, patience = "", 0, None, MOST_STILL
-    for sizes in (_ranges, _fixed):
-        for shapes in candidates:
-            inputs = with_lengths([replace(spec, shape=shapes[spec.name]) for spec in specs])
-            for axes, fixed in sizes(_names(inputs)):
-                trials += 1
-                if trials > MOST_TRIALS:
-                    break
-                notes = tuple(_notes(axes, fixed))
-                for tried in _variants(tuple(_with_sizes(spec, fixed) for spec in inputs), axes):
-                    try:
-                        _refuse_corners(tried, axes, run)
-                        moves = _moves(tried, axes, run, errors)
-                    except Exception as error:  # noqa: BLE001 - whatever it is, a refusal
-                        first = first or " ".join(str(error).split())[:300]
-                        continue
-                    if moves:
-                        return InputSpecs(tried, axes, notes)
-                    still = still or InputSpecs(tried, axes, notes)
-                    patience -= 1
-                if not patience > 0:
-                    break
-            if still:
-                return still
+    first, still, patience, last = "", None, MOST_STILL, 0
+    for naming, variants in itertools.islice(_attempts(specs, candidates), MOST_TRIALS):
+        if still and (naming != last or patience < 1):
+            return still
+        last = naming
+        for tried in variants:
+            try:
+                _refuse_corners(tried.inputs, tried.axes, run)
+                moves = _moves(tried.inputs, tried.axes, run, errors)
+            except Exception as error:  # noqa: BLE001 - whatever it is, a refusal
+                first = first or " ".join(str(error).split())[:300]
+                continue
+            if moves:
+                return tried
+            still = still or tried
+            patience -= 1
+    if still:
+        return still
     raise UsageError(
         f"the file refuses the inputs that it declares: {first}; say which sizes it takes: put it "
         "in a file for --models-from, as a function that returns pathlib.Path(FILE), with "
         'inputs=[TensorSpec(...), ...] and axes={"NAME": (LEAST, MOST, STEP)}'
     )
+
+
+def _attempts(
+    specs: Sequence[TensorSpec], candidates: Sequence[Mapping[str, Shape]]
+) -> Iterator[tuple[int, list[InputSpecs]]]:
+    """Names and sizes, the most general first: the number of a naming, and variants of a size."""
+    for naming, (sizes, shapes) in enumerate(itertools.product((_ranges, _fixed), candidates)):
+        inputs = with_lengths([replace(spec, shape=shapes[spec.name]) for spec in specs])
+        for axes, fixed in sizes(_names(inputs)):
+            notes = tuple(_notes(axes, fixed))
+            sized = tuple(_with_sizes(spec, fixed) for spec in inputs)
+            yield naming, [InputSpecs(one, axes, notes) for one in _variants(sized, axes)]
 
 
 def with_lengths(inputs: Sequence[TensorSpec]) -> tuple[TensorSpec, ...]:
@@ -279,9 +285,14 @@ def _with_sizes(spec: TensorSpec, fixed: Mapping[str, int]) -> TensorSpec:
 
 
 def _corners(axes: Axes) -> Iterator[dict[str, int]]:
-    """Sizes by axis: all least, all most, all between, and each least with the others most."""
+    """Sizes by axis: all least, next to it, most and between, each least with the others most.
+
+    What halves its images takes even sizes alone, and those next to the least are odd.
+    """
     for extent in (0.0, 1.0, 0.5):
         yield {name: axis.size(extent) for name, axis in axes}
+    if axes:
+        yield {name: min(axis.low + axis.step, axis.high) for name, axis in axes}
     for chosen, _ in axes if len(axes) > 1 else ():
         yield {name: axis.size(0.0 if name == chosen else 1.0) for name, axis in axes}
         yield {name: axis.size(0.3 if name == chosen else 0.7) for name, axis in axes}

@@ -20,7 +20,6 @@ from onnx_conformance.workers.onnx.recurrent import gru, lstm, rnn
 from onnx_conformance.workers.onnx.windows import (
     average_pool,
     conv,
-    global_average_pool,
     global_max_pool,
     max_pool,
 )
@@ -179,13 +178,9 @@ def skip_layer_normalization(
 # -- activations of com.microsoft -----------------------------------------------------------------
 
 
-def _erf(x: Array) -> Array:
-    return np.vectorize(math.erf, otypes=[x.dtype])(x) if x.size else x
-
-
 def gelu(x: Array) -> Array:
     """By the error function."""
-    result: Array = x * (1 + _erf(x / math.sqrt(2))) / 2
+    result: Array = x * (1 + erf(x / math.sqrt(2))) / 2
     return result
 
 
@@ -273,7 +268,6 @@ DEFINITIONS: dict[tuple[str, str], tuple[Version, ...]] = {
     ("", "MaxPool"): (Version(1, LATEST, max_pool),),
     ("", "AveragePool"): (Version(7, LATEST, average_pool),),
     ("", "GlobalMaxPool"): (Version(1, LATEST, global_max_pool),),
-    ("", "GlobalAveragePool"): (Version(1, LATEST, global_average_pool),),
     ("", "LSTM"): (Version(7, LATEST, lstm, 3),),
     ("", "GRU"): (Version(7, LATEST, gru, 2),),
     ("", "RNN"): (Version(7, LATEST, rnn, 2),),

@@ -12,6 +12,7 @@ import onnx
 from onnx import TensorProto, numpy_helper
 
 from onnx_conformance.core.errors import Refused
+from onnx_conformance.core.graph_weights import stored_values
 from onnx_conformance.core.onnx_file import every_graph, every_tensor
 from onnx_conformance.core.settings import MB, Limits
 from onnx_conformance.core.text import quoted
@@ -118,20 +119,13 @@ def _refuse_giant(what: str, count: int, limits: Limits) -> None:
 def _small_constants(model: onnx.ModelProto) -> dict[str, list[int]]:
     """Constants of whole numbers in one axis, which may be shapes, by name."""
     found = {}
-    for graph, _ in every_graph(model):
-        named = [(t.name, t) for t in getattr(graph, "initializer", ())]
-        for node in graph.node:
-            if node.op_type == "Constant" and node.output:
-                for attribute in node.attribute:
-                    if attribute.name == "value":
-                        named.append((node.output[0], attribute.t))
-                    elif attribute.name == "value_ints":
-                        found[node.output[0]] = list(attribute.ints)
-        for name, tensor in named:
-            inline = tensor.data_location != TensorProto.EXTERNAL
-            whole = tensor.data_type == TensorProto.INT64 and len(tensor.dims) == 1
-            if inline and whole and tensor.dims[0] <= MOST_AXES:
-                found[name] = [abs(int(n)) for n in numpy_helper.to_array(tensor)]
+    for name, stored in stored_values(model):
+        if isinstance(stored, onnx.AttributeProto) and stored.name == "value_ints":
+            found[name] = list(stored.ints)
+        elif isinstance(stored, TensorProto) and stored.data_location != TensorProto.EXTERNAL:
+            whole = stored.data_type == TensorProto.INT64 and len(stored.dims) == 1
+            if whole and stored.dims[0] <= MOST_AXES:
+                found[name] = [abs(int(n)) for n in numpy_helper.to_array(stored)]
     return found
 
 

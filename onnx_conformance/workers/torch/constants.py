@@ -16,17 +16,16 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from onnx_conformance.core.native_constants import ConstantRecord, Values
 from onnx_conformance.workers.torch.modes import (
     OperatorMode,
-    call_higher_order,
     called_eagerly,
     following,
     tensors_in,
     without_fused_attention,
 )
 from onnx_conformance.workers.torch.private import (
-    HigherOrderOperator,
     arguments_of,
     decomposition_table,
     modes_disabled,
+    named_arguments,
     tree_map,
     writes,
 )
@@ -58,10 +57,10 @@ class Constants:
         constant_outputs: places of the outputs that no number of an input reaches.
     """
 
-    records: tuple[ConstantRecord, ...]
-    values: dict[str, Values]
-    idle: frozenset[str]
-    batch_statistics: int
+    records: tuple[ConstantRecord, ...] = ()
+    values: dict[str, Values] = field(default_factory=dict)
+    idle: frozenset[str] = frozenset()
+    batch_statistics: int = 0
     constant_outputs: tuple[int, ...] = ()
 
 
@@ -86,12 +85,7 @@ def constants_of(
             continue
         idle = tracer.idle() if idle is None else idle & tracer.idle()
         first = first or tracer
-    if first is None:
-        return Constants((), {}, frozenset(), 0)
-    records, values = first.records()
-    return Constants(
-        records, values, frozenset(idle or ()), first.batch_statistics, first.constant_outputs
-    )
+    return first.found(idle or set()) if first is not None else Constants()
 
 
 def _traced(
@@ -114,6 +108,8 @@ class _ConstantTracer(OperatorMode):  # type: ignore[no-untyped-call] # of the b
     Of those that do depend on one, it keeps which constants they were computed of, too: a constant
     is used if an output was.
     """
+
+    enters_compositions = False
 
     def __init__(self, module: torch.nn.Module, *, keep: bool) -> None:
         super().__init__()
@@ -161,7 +157,7 @@ class _ConstantTracer(OperatorMode):  # type: ignore[no-untyped-call] # of the b
                 live.update(self._nodes[place].operands)
         return {name for name, place in self._natives.items() if place not in live}
 
-    def records(self) -> tuple[tuple[ConstantRecord, ...], dict[str, Values]]:
+    def found(self, idle: set[str]) -> Constants:
         """What was computed, without the native tensors, and the values that were kept.
 
         Native tensors are operands of these records, and one that meets an input says so by a
@@ -181,17 +177,13 @@ class _ConstantTracer(OperatorMode):  # type: ignore[no-untyped-call] # of the b
                 }
             )
         values = {node.name: node.values for node in self._nodes if node.values is not None}
-        return tuple(found), values
+        return Constants(
+            tuple(found), values, frozenset(idle), self.batch_statistics, self.constant_outputs
+        )
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
+    def compute(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Keep what the operator makes, and of what."""
         given = tensors_in((args, kwargs))
-        if isinstance(func, HigherOrderOperator):
-            name = func.name()  # type: ignore[no-untyped-call]
-            if name not in FOLLOWED:
-                raise NotImplementedError(f"which tensors {name} reads")
-            self._use_in_code(given)
-            return call_higher_order(self, func, args, kwargs)
         result = func(*args, **kwargs)
         if all(tensor not in self._constants for tensor in given):
             self._note(func, args, kwargs, given, result)
@@ -202,9 +194,17 @@ class _ConstantTracer(OperatorMode):  # type: ignore[no-untyped-call] # of the b
         for written in self._sharing(_written(func, args, kwargs)):
             self._fed([written], [*given, written])
         self._fed(made, given)
-        if not self._within and name in _NORMS and _takes_statistics(func, args, kwargs):
-            self.batch_statistics += 1
+        if not self._within and name in _NORMS:
+            told = named_arguments(func, args, kwargs).get("training", False)
+            self.batch_statistics += bool(told)  # to take its statistics of the batch
         return result
+
+    def compute_higher_order(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Which of its arguments the functions read is up to the model's code."""
+        if func.name() not in FOLLOWED:
+            raise NotImplementedError(f"which tensors {func.name()} reads")
+        self._use_in_code(tensors_in((args, kwargs)))
+        return super().compute_higher_order(func, args, kwargs)
 
     def branch(self, chosen: Any, other: Any, operands: Any) -> Any:
         """The result of ``torch.cond``, whose other branch is read at other inputs."""
@@ -367,18 +367,5 @@ def _written(func: Any, args: Any, kwargs: Any) -> list[torch.Tensor]:
     """The arguments that an operator overwrites."""
     if not writes(func):
         return []
-    found: list[torch.Tensor] = []
-    for place, argument in enumerate(arguments_of(func)):
-        if not argument.written:
-            continue
-        value = args[place] if place < len(args) else kwargs.get(argument.name)
-        found += tensors_in(value)
-    return found
-
-
-def _takes_statistics(func: Any, args: Any, kwargs: Any) -> bool:
-    """Whether a normalisation is told to compute its statistics of the batch."""
-    for place, argument in enumerate(arguments_of(func)):
-        if argument.name == "training":
-            return bool(args[place] if place < len(args) else kwargs.get("training", False))
-    return False
+    values = named_arguments(func, args, kwargs)
+    return tensors_in([values.get(one.name) for one in arguments_of(func) if one.written])

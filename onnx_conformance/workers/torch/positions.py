@@ -11,22 +11,15 @@ from onnx_conformance.core.arrays import Arrays
 from onnx_conformance.core.ties import CANDIDATES, LAYOUT, layout
 from onnx_conformance.workers.torch.modes import OperatorMode
 from onnx_conformance.workers.torch.precision import array_of
-from onnx_conformance.workers.torch.private import arguments_of, writes
+from onnx_conformance.workers.torch.private import arguments_of, named_arguments, writes
 
 # Operator -> which of its results are positions, and the place of its ``dim`` argument.
 CHOOSING_OPERATORS = {
     "argmax": (None, 1), "argmin": (None, 1), "argsort": (None, 1), "kthvalue": (1, 2),
     "max": (1, 1), "median": (1, 1), "min": (1, 1), "sort": (1, 1), "topk": (1, 2),
 }  # fmt: skip
-MOST_CANDIDATES = (
-    2**20
-)  # numbers that travel beside an output: of a segmenter's classes there are more
-LAST_AXIS_OPERATORS = {
-    "argsort",
-    "kthvalue",
-    "sort",
-    "topk",
-}  # choose along the last axis unless told otherwise
+MOST_CANDIDATES = 2**20  # numbers beside an output: of a segmenter's classes there are more
+LAST_AXIS_OPERATORS = {"argsort", "kthvalue", "sort", "topk"}  # unless told otherwise
 FIRST = {"argmax", "argmin"}  # torch documents that they take the first of equals, as ONNX does
 SAME = {
     "_to_copy", "alias", "clone", "contiguous", "detach", "flatten", "reshape", "squeeze", "to",
@@ -57,8 +50,7 @@ class Choosing(OperatorMode):  # type: ignore[no-untyped-call] # of the base
 
     def _note(self, name: str, func: Any, args: Any, kwargs: Any, result: Any) -> None:
         which, place = CHOOSING_OPERATORS[name]
-        labels = [argument.name for argument in arguments_of(func)]
-        arguments = {**dict(zip(labels, args, strict=False)), **kwargs}
+        arguments = named_arguments(func, args, kwargs)
         numbers, axis = args[0], arguments.get("dim", -1 if name in LAST_AXIS_OPERATORS else None)
         tupled = isinstance(result, tuple)
         if axis is None or tupled != (which is not None) or numbers.dim() < 2:
@@ -99,7 +91,7 @@ def first_of_equals(name: str, func: Any, args: Any, kwargs: Any) -> Any:
     operator has no position to choose, and of numbers that are no numbers.
     """
     labels = [argument.name for argument in arguments_of(func)]
-    arguments = {**dict(zip(labels, args, strict=False)), **kwargs}
+    arguments = named_arguments(func, args, kwargs)
     x, axis = args[0], arguments.get("dim", -1 if name in LAST_AXIS_OPERATORS else None)
     if axis is None or not x.dim() or not x.numel() or bool(x.isnan().any()):
         return None

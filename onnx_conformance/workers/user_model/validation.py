@@ -20,7 +20,7 @@ from onnx_conformance.core.spec import (
     TensorSpec,
     sizes_of,
 )
-from onnx_conformance.inputs.batch_layout import BatchLayout, layout_of
+from onnx_conformance.inputs.batch_layout import BatchLayout, first_call, layout_of
 from onnx_conformance.inputs.recipes import Inputs, Recipe
 from onnx_conformance.workers.built_model import BuiltModel
 from onnx_conformance.workers.user_model.examples import specs_of_examples
@@ -130,13 +130,9 @@ class SpecTrial:
     axes: Axes
     group: int
 
-    @property
-    def _layout(self) -> BatchLayout:
-        return layout_of(self.inputs, (), self.group)
-
     def first_call(self, recipe: Recipe) -> Inputs:
         """A recipe's inputs, or the first part of them that one call takes."""
-        return self._layout.calls(recipe.inputs(self.inputs, self.axes))[0]
+        return first_call(recipe, self.inputs, self.axes, self.group)
 
     def run(self, recipe: Recipe) -> TrialRun:
         """What the model answers to a recipe's inputs.
@@ -144,7 +140,8 @@ class SpecTrial:
         Raises:
             UsageError: it refuses them; the sentence suggests a spec that it takes.
         """
-        layout, input_set = self._layout, recipe.inputs(self.inputs, self.axes)
+        layout = layout_of(self.inputs, (), self.group)
+        input_set = recipe.inputs(self.inputs, self.axes)
         calls = [self._answer(call) for call in layout.calls(input_set)]
         samples = self.group or recipe.batch
         sizes = {**sizes_of(self.axes, recipe.extent), **dict.fromkeys(BATCH_NAMES, samples)}
@@ -197,7 +194,8 @@ def _names(declaration: Declaration, found: list[str]) -> list[str]:
     """The declared names of the outputs that were found, or their own."""
     if not found:
         raise UsageError(f"model '{declaration.name}' returns no tensor")
-    names = [_name(declared) for declared in declaration.outputs] or found
+    declared = [one if isinstance(one, str) else one.name for one in declaration.outputs]
+    names = declared or found
     if len(names) != len(found):
         raise UsageError(
             f"model '{declaration.name}' returns {len(found)} outputs, but its spec has "
@@ -209,10 +207,6 @@ def _names(declaration: Declaration, found: list[str]) -> list[str]:
             f"model '{declaration.name}': two outputs are called '{twice[0]}'; rename one"
         )
     return names
-
-
-def _name(declared: TensorSpec | str) -> str:
-    return declared if isinstance(declared, str) else declared.name
 
 
 def _renamed(run: TrialRun, names: Sequence[str]) -> TrialRun:
