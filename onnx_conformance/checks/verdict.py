@@ -122,7 +122,8 @@ def judge(
     found = judge_outputs(reference, answer.outputs, specs, limits_for(subject))
     noise = found.limits.excessive_noise(reference, specs) if found.score is not None else 0.0
     if noise:
-        near_zero = _near_zero(subject, reference, found.limits.rule["maximum_noise_floor"])
+        rule = found.limits.rule
+        near_zero = _near_zero(subject, reference, rule["maximum_noise_floor"])
         if not (near_zero and found.right):
             reason = (
                 f"{reference.unit} itself errs by {noise:.2g} of the output on {label}, "
