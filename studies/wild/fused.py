@@ -189,7 +189,9 @@ FUSIONS = {
         "1e-2",
     ),
     "fused_bias_gelu": one(ROWS, GELU % "", BIAS_GELU, "BiasGelu", "FastGelu"),
-    "fused_fast_gelu": one(ROWS, GELU % ' <approximate = "tanh">', BIAS_GELU, "FastGelu", "BiasGelu"),
+    "fused_fast_gelu": one(
+        ROWS, GELU % ' <approximate = "tanh">', BIAS_GELU, "FastGelu", "BiasGelu"
+    ),
     "fused_quick_gelu": one(
         ROWS,
         "h = MatMul(x, wq) z = Mul(h, quick) s = Sigmoid(z) u = Mul(h, s) y = MatMul(u, wo)",
