@@ -18,9 +18,9 @@ import numpy as np
 from onnx_conformance.core.arrays import Array, Outputs
 from onnx_conformance.core.documents import CallPlan, FileFacts
 from onnx_conformance.core.padded_rows import fitted, stacked
-from onnx_conformance.core.spec import Axis, ModelSpec, TensorSpec, size_of
+from onnx_conformance.core.spec import Axes, Axis, ModelSpec, TensorSpec, size_of
 from onnx_conformance.core.ties import CANDIDATES, LAYOUT, OPEN, answered, in_rows
-from onnx_conformance.inputs.recipes import Inputs, RawInputs
+from onnx_conformance.inputs.recipes import Inputs, RawInputs, Recipe
 
 
 @dataclass(frozen=True)
@@ -229,7 +229,11 @@ class BatchLayout:
         return call
 
     def groups(self, inputs: Inputs) -> list[tuple[list[int], int]]:
-        """The rows of each call, and how many of them are not there to fill it up."""
+        """(rows, real) of each call: the samples that it takes, and how many of them count.
+
+        Rows behind the first ``real`` are repeated to fill a call of fixed size; their answers
+        are dropped.
+        """
         known = [name for name in self.inputs if name in inputs]
         count = min((len(inputs[name]) for name in known), default=0)
         if not count:
@@ -290,6 +294,13 @@ def layout_of(
         group,
         sized,
     )
+
+
+def first_call(
+    recipe: Recipe, inputs: tuple[TensorSpec, ...], axes: Axes = (), group: int = 0
+) -> Inputs:
+    """A recipe's inputs, or the first part of them that one call takes."""
+    return layout_of(inputs, (), group).calls(recipe.inputs(inputs, axes))[0]
 
 
 def native_layout(model: ModelSpec) -> BatchLayout:
