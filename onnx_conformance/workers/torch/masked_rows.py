@@ -20,7 +20,8 @@ from onnx_conformance.core.ties import OPEN, SUFFIXES
 from onnx_conformance.inputs.padding import grown_axes, padded_places
 from onnx_conformance.workers.torch.modes import OperatorMode
 
-COMPOSED = "scaled_dot_product_attention"  # which hides the others while no gradients are recorded
+# These hide the others while no gradients are recorded.
+COMPOSED = ("scaled_dot_product_attention", "_scaled_dot_product_attention_math")
 FUSED = "_scaled_dot_product_flash_attention_for_cpu"
 SOFTMAX = "_safe_softmax"  # of attention that is not fused
 
@@ -34,7 +35,7 @@ class MaskedRowsAsMeans(OperatorMode):  # type: ignore[no-untyped-call] # of the
 
     def compute(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         name = func.overloadpacket.__name__
-        if name == COMPOSED:
+        if name in COMPOSED:
             with self:
                 result = func.decompose(*args, **kwargs)
             if result is not NotImplemented:
