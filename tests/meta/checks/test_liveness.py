@@ -8,7 +8,7 @@ import onnx
 import pytest
 from onnx import helper
 
-from onnx_conformance.checks.function import check_liveness
+from onnx_conformance.checks.liveness import check_liveness
 from onnx_conformance.core.budget import Reference
 from onnx_conformance.core.spec import ModelSpec, TensorSpec
 from onnx_conformance.run.subject import Deciding
