@@ -15,7 +15,7 @@ from onnx_conformance.core.yaml_reader import YamlNode, read_yaml
 # Every key that a tolerances file must give, by check.
 KEYS: dict[str, tuple[str, ...]] = {
     "error_budget": ("factor", "floor_ulp", "maximum_noise_floor", "ordinary_scale"),
-    "liveness": ("minimum", "coarse_minimum", "dead_share", "moving_share"),
+    "liveness": ("minimum", "coarse_minimum", "dead_share", "moving_share", "missing_share"),
     "allclose": ("rtol", "atol_rms"),
     "tutorial": ("rtol", "atol"),
     "batch_invariance": ("factor", "floor_ulp"),
@@ -85,6 +85,7 @@ LIMITS: dict[str, tuple[float, float]] = {
     "coarse_minimum": (20.0, 1e30),
     "dead_share": (0.0, 0.95),
     "moving_share": (0.0, 1.0),
+    "missing_share": (0.0, 1.0),
     "rtol": (0.0, 0.1),
     "atol": (0.0, 0.1),
     "atol_rms": (0.0, 0.1),
