@@ -1,6 +1,6 @@
 """Negative controls: wrong conversions, each of which a check must turn red.
 
-A control takes a correct subject and a folder to write in, and returns a wrong one. Some change the
+A control takes a correct subject and a folder to write in, and returns a wrong one. Some edit the
 file, which is then loaded and run; the others change what a worker answered. Each names, for each
 of its checks, words that the message of the failing check must contain.
 """
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
 
 import onnx
@@ -19,12 +20,12 @@ from onnx_conformance.core.onnx_file import inspect, load_model
 from onnx_conformance.core.registry import Registry
 from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.core.store import file_digest
-from onnx_conformance.core.traces import Traced
+from onnx_conformance.core.traces import TensorRecord
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.run.subject import (
     Answer,
     Artifact,
-    Deciding,
+    DecidingTensor,
     NativeWeights,
     SessionInfo,
     Subject,
@@ -61,7 +62,7 @@ Edit = Callable[[onnx.ModelProto], None]
 Change = Callable[[Outputs, Inputs, int], Outputs]
 
 
-class Altered:
+class AlteredSubject:
     """A subject of which some answers are replaced; everything else is the original's.
 
     Args:
@@ -128,10 +129,10 @@ class Altered:
     ) -> dict[str, float]:
         return self._subject.influence(names, input_sets, least)
 
-    def ranges(self, inputs: Inputs) -> dict[str, Traced]:
+    def ranges(self, inputs: Inputs) -> dict[str, TensorRecord]:
         return self._subject.ranges(inputs)
 
-    def deciding(self, inputs: Inputs) -> list[Deciding]:
+    def deciding(self, inputs: Inputs) -> list[DecidingTensor]:
         return self._subject.deciding(inputs)
 
     def preprocess(self, photograph: Path) -> Array:
@@ -170,6 +171,37 @@ def register_control(**says: str) -> Callable[[Control], Control]:
     return decorate
 
 
+def register_edit(**says: str) -> Callable[[Edit], Edit]:
+    """Register a control by what it does to the file's model; see :func:`register_control`."""
+
+    def decorate(edit: Edit) -> Edit:
+        @wraps(edit)
+        def control(subject: Subject, folder: Path) -> Subject:
+            return edited(subject, folder, edit)
+
+        register_control(**says)(control)
+        return edit
+
+    return decorate
+
+
+def register_change(**says: str) -> Callable[[Change], Change]:
+    """Register a control by what it makes of an answer's outputs; see :func:`register_control`.
+
+    The function is given the outputs, the inputs, and which run of them it is, from 0.
+    """
+
+    def decorate(change: Change) -> Change:
+        @wraps(change)
+        def control(subject: Subject, folder: Path) -> Subject:
+            return changed(subject, change)
+
+        register_control(**says)(control)
+        return change
+
+    return decorate
+
+
 def edited(subject: Subject, folder: Path, edit: Edit) -> Subject:
     """The subject with an edited copy of its file, which is what sessions then load."""
     model = load_model(subject.artifact.path)
@@ -188,4 +220,4 @@ def changed(subject: Subject, change: Change) -> Subject:
             return answer
         return Answer(change(answer.outputs, inputs, repeat))
 
-    return Altered(subject, run=run, again=lambda other: changed(other, change))
+    return AlteredSubject(subject, run=run, again=lambda other: changed(other, change))

@@ -17,6 +17,7 @@ from onnx_conformance.core.budget import Reference, stack
 from onnx_conformance.core.judgement import judge_outputs
 from onnx_conformance.core.results import CheckResult, not_applicable, passed
 from onnx_conformance.core.spec import ModelSpec, TensorSpec
+from onnx_conformance.inputs.batch_layout import fixed_batch
 from onnx_conformance.inputs.families import (
     BATCH_MATES,
     UNLIKE,
@@ -27,7 +28,6 @@ from onnx_conformance.inputs.families import (
     stack_inputs,
 )
 from onnx_conformance.inputs.recipes import Inputs, Recipe, suited
-from onnx_conformance.inputs.sample_arrays import fixed_batch
 from onnx_conformance.run.subject import Subject
 
 
@@ -105,7 +105,7 @@ def check_batch_invariance(subject: Subject) -> CheckResult:
     )
     worst, compared, coupled = 0.0, 0, alone is None
     for rows, label in _batches(fixed, sizes):
-        inputs = Inputs((name, array[rows]) for name, array in whole.items())
+        inputs = whole.chosen(rows)
         taken = subject.reference(inputs) if coupled or alone is None else alone.chosen(rows)
         one = _Batch(inputs, label, f"at a fixed batch of {fixed}" if fixed else "")
         result = _judge_batch(subject, one, taken, whole=coupled)
@@ -136,7 +136,7 @@ class _Batch:
 
     @property
     def place(self) -> str:
-        return self.fixed or f"at batch {len(next(iter(self.inputs.values())))}"
+        return self.fixed or f"at batch {self.inputs.samples}"
 
 
 def _passed_reason(fixed: int, sizes: Sequence[int], *, coupled: bool) -> str:

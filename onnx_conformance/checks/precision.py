@@ -24,8 +24,8 @@ from onnx_conformance.core.results import CheckResult, ResultFields, failed, pas
 from onnx_conformance.core.spec import ModelSpec, TensorSpec
 from onnx_conformance.core.statistics import Interval, class_sqnr, sqnr
 from onnx_conformance.core.tolerances import FLOAT32, INT8
-from onnx_conformance.core.traces import Traced
-from onnx_conformance.inputs.families import cut, each_alone, pinned_inputs
+from onnx_conformance.core.traces import TensorRecord
+from onnx_conformance.inputs.families import pinned_inputs
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.inputs.samples import typical_inputs
 from onnx_conformance.run.subject import Subject
@@ -44,7 +44,7 @@ class _ProducedTensor:
     """A tensor with the node that makes it, and whether what goes in is finite."""
 
     node: str
-    record: Traced
+    record: TensorRecord
     inputs_finite: bool
 
     @property
@@ -67,7 +67,7 @@ def check_overflow(subject: Subject) -> CheckResult:
     made = [
         one
         for inputs in pinned_inputs(RECIPES, subject.model, subject.seed)
-        for one in _tensors(subject, subject.ranges(cut(inputs, 0, SAMPLES)))
+        for one in _tensors(subject, subject.ranges(inputs.chosen(slice(SAMPLES))))
     ]
     spoilt = next((one for one in made if one.overflows), None)
     if spoilt is not None:
@@ -103,7 +103,7 @@ def _of_provider(subject: Subject, made: list[_ProducedTensor]) -> CheckResult:
     return passed("overflow", reason, compared=len(made), statistics=statistics)
 
 
-def _tensors(subject: Subject, traced: dict[str, Traced]) -> Iterator[_ProducedTensor]:
+def _tensors(subject: Subject, traced: dict[str, TensorRecord]) -> Iterator[_ProducedTensor]:
     """The tensors that lead to an answer, in the order in which they are made.
 
     What nobody reads is in no precision of the file's. An infinity that the file stores, such as
@@ -273,7 +273,7 @@ def check_composition(subject: Subject) -> CheckResult:
     """
     rule = subject.tolerances.rule("composition", subject.case)
     inputs = typical_inputs(subject.model, subject.seed)[0]
-    samples = each_alone(inputs)
+    samples = inputs.each_alone()
     try:
         together, apart = answers_to(subject, [inputs]), answers_to(subject, samples)
     except Unanswered as problem:

@@ -21,12 +21,12 @@ from onnx_conformance.core.compute_modes import FLOAT32, FLOAT64, REFERENCE_MODE
 from onnx_conformance.core.errors import CapabilityMissing, StageFailure
 from onnx_conformance.core.settings import Settings
 from onnx_conformance.core.spec import ModelSpec
-from onnx_conformance.core.store import Entry, Store, key_of
+from onnx_conformance.core.store import CacheEntry, Store, key_of
 from onnx_conformance.core.ties import answered, choices_in
-from onnx_conformance.core.traces import NativeTraced
+from onnx_conformance.core.traces import NativeTensorRecord
+from onnx_conformance.inputs.batch_layout import BatchLayout, native_layout
 from onnx_conformance.inputs.loops import Loop
 from onnx_conformance.inputs.recipes import Inputs
-from onnx_conformance.inputs.sample_arrays import Layout, native_layout
 from onnx_conformance.run import cache_keys
 from onnx_conformance.run.native_side import Memo, NativeSide, native_request, read_weights
 from onnx_conformance.run.noise_floor import PLAIN, NoiseFloor
@@ -46,7 +46,7 @@ class _Native:
 
     queue: WorkerQueue
     model: ModelSpec
-    weights: Entry
+    weights: CacheEntry
     settings: Settings
 
     def call(self, stage: str, what: str, method: str, **arguments: Any) -> Any:
@@ -83,7 +83,7 @@ class _Native:
             for inputs in input_sets
         ]
 
-    def _loop(self, mode: str, layout: Layout, loop: Loop) -> Arrays:
+    def _loop(self, mode: str, layout: BatchLayout, loop: Loop) -> Arrays:
         answers = [self._answers("loop", mode, calls=calls) for calls in loop.groups(layout)]
         return loop.rows(layout, answers)
 
@@ -106,13 +106,12 @@ class NativeAnswers:
 
     def __init__(self, settings: Settings, store: Store, native: NativeSide) -> None:
         self.oracle_runs = 0
-        self.references: Memo[Reference] = Memo()
+        self.references: Memo[Reference | StageFailure] = Memo()
         self.answers: Memo[Outputs] = Memo()
-        self.sweeps: Memo[Reference | str] = Memo()
         self._settings = settings
         self._store = store
         self._native = native
-        self._refusals: dict[tuple[str, str], Future[str | None]] = {}
+        self._refusals: dict[tuple[str, str], Future[StageFailure | None]] = {}
         self._elsewhere: set[str] = set()  # frameworks that compute on the processor alone
 
     def _submit(self, model: ModelSpec, work: Callable[[_Native], T]) -> Future[T]:
@@ -123,21 +122,15 @@ class NativeAnswers:
     def submit_references(
         self, model: ModelSpec, input_sets: Iterable[Inputs], noise_floor: NoiseFloor = PLAIN
     ) -> None:
-        """Oracle and native on each of the inputs, in the compute modes of a class of precision."""
+        """Oracle and native on each of the inputs, in the compute modes of a class of precision.
+
+        Of inputs that native refuses, its refusal.
+        """
         self.references.add(
             {(model.name, inputs.digest, noise_floor): inputs for inputs in input_sets},
             lambda new: self._submit(
-                model, lambda native: self._references(native, new, noise_floor)
+                model, lambda native: self._references_of_taken(native, new, noise_floor)
             ),
-        )
-
-    def submit_sweep(
-        self, model: ModelSpec, input_sets: Iterable[Inputs], noise_floor: NoiseFloor = PLAIN
-    ) -> None:
-        """The references of inputs of which native may refuse some; for those, its reason."""
-        self.sweeps.add(
-            {(model.name, inputs.digest, noise_floor): inputs for inputs in input_sets},
-            lambda new: self._submit(model, lambda native: self._sweep(native, new, noise_floor)),
         )
 
     def submit_answers(self, model: ModelSpec, input_sets: Iterable[Inputs]) -> None:
@@ -151,8 +144,8 @@ class NativeAnswers:
             lambda new: self._submit(model, lambda native: work(native, new)),
         )
 
-    def refusal(self, model: ModelSpec, inputs: Inputs) -> Future[str | None]:
-        """Why native refuses inputs, or None if it answers."""
+    def refusal(self, model: ModelSpec, inputs: Inputs) -> Future[StageFailure | None]:
+        """Native's refusal of inputs, or None if it answers."""
         key = (model.name, inputs.digest)
         if key not in self._refusals:
             self._refusals[key] = self._submit(model, lambda native: self._attempt(native, inputs))
@@ -163,36 +156,25 @@ class NativeAnswers:
     ) -> Future[dict[str, float]]:
         """The share of each tensor's elements that affects the outputs on these inputs."""
         calls = [call for inputs in input_sets for call in native_layout(model).calls(inputs)]
+        return self._ask(model, "native", "influence", names=names, input_sets=calls, least=least)
 
-        def work(native: _Native) -> dict[str, float]:
-            shares: dict[str, float] = native.call(
-                "native", "influence", "influence", names=names, input_sets=calls, least=least
-            )
-            return shares
-
-        return self._submit(model, work)
-
-    def trace(self, model: ModelSpec, inputs: Inputs, folder: Path) -> Future[list[NativeTraced]]:
+    def trace(
+        self, model: ModelSpec, inputs: Inputs, folder: Path
+    ) -> Future[list[NativeTensorRecord]]:
         """Every intermediate tensor in float64, with float32's own error, written to ``folder``."""
+        call, modes = native_layout(model).calls(inputs)[0], [FLOAT64, FLOAT32, REPLICAS[0]]
+        return self._ask(model, "oracle", "trace", modes=modes, inputs=call, folder=str(folder))
 
-        def work(native: _Native) -> list[NativeTraced]:
-            records: list[NativeTraced] = native.call(
-                "oracle",
-                "trace",
-                "trace",
-                modes=[FLOAT64, FLOAT32, REPLICAS[0]],
-                inputs=native_layout(model).calls(inputs)[0],
-                folder=str(folder),
-            )
-            return records
-
-        return self._submit(model, work)
+    def _ask(self, model: ModelSpec, stage: str, method: str, **arguments: Any) -> Future[Any]:
+        """The worker's answer to a question about the model, once the model is prepared."""
+        return self._submit(model, lambda native: native.call(stage, method, method, **arguments))
 
     # -- in the queue's thread -----------------------------------------------------------------
 
-    def _sweep(
+    def _references_of_taken(
         self, native: _Native, input_sets: list[Inputs], noise_floor: NoiseFloor
-    ) -> list[Reference | str]:
+    ) -> list[Reference | StageFailure]:
+        """The references of the inputs that native takes, and its refusals of the others."""
         try:
             return list(self._references(native, input_sets, noise_floor))
         except StageFailure as failure:
@@ -260,7 +242,7 @@ class NativeAnswers:
             return []
         return [row[noise_floor.device_mode] for row in rows]
 
-    def _attempt(self, native: _Native, inputs: Inputs) -> str | None:
+    def _attempt(self, native: _Native, inputs: Inputs) -> StageFailure | None:
         def build(directory: Path) -> dict[str, Any]:
             try:
                 self._compute(native, [inputs], (FLOAT32,))
@@ -268,12 +250,12 @@ class NativeAnswers:
                 if refusal.worker_died:
                     raise  # a crash is no refusal
                 refuse_edited(native.model.name)  # nor is that
-                return {"refusal": refusal.reason}
-            return {"refusal": None}
+                return {"said": [refusal.stage, refusal.subject, refusal.reason, refusal.details]}
+            return {"said": None}
 
         key = native.key(inputs, ("attempt",))
-        reason: str | None = self._store.get_or_build("attempts", key, build).facts["refusal"]
-        return reason
+        said = self._store.get_or_build("attempts", key, build).facts["said"]
+        return StageFailure(*said) if said else None
 
     def _outputs(
         self, native: _Native, input_sets: Sequence[Inputs], modes: tuple[str, ...]
@@ -343,7 +325,7 @@ def _write_outputs(row: ByMode, directory: Path) -> dict[str, Any]:
     return {}
 
 
-def _read_outputs(entry: Entry) -> ByMode:
+def _read_outputs(entry: CacheEntry) -> ByMode:
     found: ByMode = {}
     with np.load(entry.path / OUTPUTS) as file:
         for label in file.files:

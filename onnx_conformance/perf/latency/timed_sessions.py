@@ -21,8 +21,8 @@ from onnx_conformance.core.settings import level_of
 from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.core.tolerances import Tolerances
 from onnx_conformance.core.worker_messages import RunResult
+from onnx_conformance.inputs.batch_layout import BatchLayout, file_layout, native_layout
 from onnx_conformance.inputs.recipes import Inputs
-from onnx_conformance.inputs.sample_arrays import Layout, file_layout, native_layout
 from onnx_conformance.perf.latency.contenders import Contender
 from onnx_conformance.perf.latency.interleave import Block, plan_block
 from onnx_conformance.perf.latency.suspended_worker import SuspendedWorker
@@ -91,7 +91,7 @@ class TimedSession:
 
     worker: SuspendedWorker
     request: Mapping[str, Any]
-    layout: Layout
+    layout: BatchLayout
     opened: OpeningFacts
 
     def inputs(self, inputs: Inputs) -> Inputs:
@@ -105,7 +105,7 @@ class TimedSession:
             InvalidTiming: it is not.
             CapabilityMissing: its file takes another number of samples a call.
         """
-        group, samples = self.layout.group, len(next(iter(call.inputs.values())))
+        group, samples = self.layout.group, call.inputs.samples
         if group not in (0, samples):
             raise CapabilityMissing(
                 f"{call.who}: its file takes {group} sample(s) a call and not {samples}; time it "

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from onnx_conformance.core.arrays import Arrays
@@ -14,46 +15,37 @@ from onnx_conformance.core.compute_modes import ComputeMode
 from onnx_conformance.core.native_request import BatchNormRecord, ModelRequest, axes_of, specs_of
 from onnx_conformance.core.plain_outputs import TEXT
 from onnx_conformance.core.spec import BATCH_NAMES, MIDDLE, TensorSpec, sizes_of
-from onnx_conformance.workers.keras.calls import KerasCall
+from onnx_conformance.workers.keras.calling_convention import KerasCall
 from onnx_conformance.workers.keras.float64 import narrow_in, widened, with_kernels
+from onnx_conformance.workers.keras.precision import rounded
 from onnx_conformance.workers.keras.private import every_policy_in_float64, layers_of
+from onnx_conformance.workers.keras.replicas import as_replica
 from onnx_conformance.workers.native import Approximation, build, input_names
 
 
 @dataclass
-class Native:
+class KerasNativeModel:
     """A built model, its forward pass (a ``tf.function``), and whose weights it holds."""
 
     model: Any
     forward: Any
     variables: dict[str, Any]
     loaded: str = ""
-    replicas: dict[str, Any] = field(default_factory=dict)
-
-    def replica(self, name: str, approximation: Approximation) -> Any:
-        """The forward pass with a replica's sums and approximations, traced once."""
-        key = f"{name} {sorted(approximation.items())}"
-        if key not in self.replicas:
-            from onnx_conformance.workers.keras.replicas import as_replica
-
-            self.replicas[key] = as_replica(self.forward, approximation, name)
-        return self.replicas[key]
-
-    def rounded(self, precision: str) -> Any:
-        """The forward pass in a class of less precision, traced once."""
-        if precision not in self.replicas:
-            from onnx_conformance.workers.keras.precision import rounded
-
-            self.replicas[precision] = rounded(self.forward, precision)
-        return self.replicas[precision]
+    others: dict[str, Any] = field(default_factory=dict)  # forward passes of other compute modes
 
     def computing(self, mode: ComputeMode, approximation: Approximation | None) -> Any:
-        """The forward pass of a compute mode."""
+        """The forward pass of a compute mode, traced once."""
         if mode.rounded:
-            return self.rounded(mode.precision)
-        if mode.replica and approximation is not None:
-            return self.replica(mode.replica, approximation)
-        return self.forward
+            key = mode.precision
+            if key not in self.others:
+                self.others[key] = rounded(self.forward, key)
+        elif mode.replica and approximation is not None:
+            key = f"{mode.replica} {sorted(approximation.items())}"
+            if key not in self.others:
+                self.others[key] = as_replica(self.forward, approximation, mode.replica)
+        else:
+            return self.forward
+        return self.others[key]
 
 
 def call_model(call: KerasCall, inputs: Sequence[Any], names: list[str]) -> list[Any]:
@@ -104,18 +96,18 @@ def _open(dim: Any, group: int) -> int | None:
     return None if isinstance(dim, str) else int(dim)
 
 
-def build_float32(request: ModelRequest) -> Native:
+def build_float32(request: ModelRequest) -> KerasNativeModel:
     """The model itself."""
     return _build(request, "float32")
 
 
-def build_float64(request: ModelRequest) -> Native:
+def build_float64(request: ModelRequest) -> KerasNativeModel:
     """The oracle: the model built anew, since Keras fixes a layer's precision at its creation.
 
     A model whose code casts to float32, or names it, or resizes images, which TensorFlow does in
     float32, is no such twin: then the graph of the float32 model is rebuilt in float64.
     """
-    twin: Native | None = None
+    twin: KerasNativeModel | None = None
     problem: Exception = ValueError("its float64 graph computes in float32")
     try:
         twin = _twin(request)
@@ -134,7 +126,7 @@ def build_float64(request: ModelRequest) -> Native:
     return native
 
 
-def _twin(request: ModelRequest) -> Native:
+def _twin(request: ModelRequest) -> KerasNativeModel:
     """The model built with every layer in float64.
 
     The policy decides the layers' precision, floatx that of the model's inputs and of the
@@ -167,7 +159,7 @@ def _refuse_narrow(name: str, parts: dict[str, Any]) -> None:
         )
 
 
-def _build(request: ModelRequest, dtype: str) -> Native:
+def _build(request: ModelRequest, dtype: str) -> KerasNativeModel:
     keras.utils.clear_session()  # else layer names count on, and the weights' keys with them
     keras.utils.set_random_seed(request["seed"])
     policy = keras.config.dtype_policy()
@@ -185,7 +177,7 @@ def _build(request: ModelRequest, dtype: str) -> Native:
         return call_model(call, inputs, request["outputs"])
 
     traced = tf.function(forward, input_signature=tensor_specs(request, None, dtype))
-    return Native(model, traced, _named_variables(model))
+    return KerasNativeModel(model, traced, _named_variables(model))
 
 
 def _named_variables(model: Any) -> dict[str, Any]:
@@ -236,3 +228,25 @@ def public_names(model: Any) -> list[str]:
     sides = (getattr(model, "inputs", None) or []) + (getattr(model, "outputs", None) or [])
     parts = [model, *layers_of(model), *sides]
     return sorted({part.name for part in parts})
+
+
+def gradients(
+    native: KerasNativeModel, names: list[str], inputs: Iterable[list[Any]]
+) -> Iterator[Arrays]:
+    """For each set of inputs, the gradients by the named variables of a sum of the outputs.
+
+    Each number of the outputs has a random sign in it.
+    """
+    variables = {name: native.variables[name].value for name in names}
+    signs = np.random.default_rng(0)
+    for tensors in inputs:
+        with tf.GradientTape() as tape:
+            tape.watch(list(variables.values()))
+            results = native.forward.python_function(*tensors)
+            floating = [one for one in results if one.dtype.is_floating]
+            drawn = [signs.choice([-1.0, 1.0], one.shape).astype(np.float32) for one in floating]
+            mixed = [tf.reduce_sum(o * s) for o, s in zip(floating, drawn, strict=True)]
+            total = tf.add_n(mixed) if mixed else None
+        if total is not None:
+            found = zip(names, tape.gradient(total, list(variables.values())), strict=True)
+            yield {n: tf.convert_to_tensor(g).numpy() for n, g in found if g is not None}

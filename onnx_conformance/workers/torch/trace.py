@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from onnx_conformance.core.traces import NativeTraced, measure_noise_floors, save, short_path
+from onnx_conformance.core.traces import NativeTensorRecord, measure_noise_floors, save, short_path
 from onnx_conformance.workers.torch.modes import (
     OperatorMode,
     call_higher_order,
@@ -38,7 +38,7 @@ _VIEWS = {"detach", "clone", "t", "transpose", "permute", "expand"}
 
 def trace(
     modules: Iterable[torch.nn.Module], input_set: dict[str, torch.Tensor], folder: Path
-) -> list[NativeTraced]:
+) -> list[NativeTensorRecord]:
     """The tensors of the first module, a float64 one; the others are float32 and noise floors.
 
     Args:
@@ -47,29 +47,22 @@ def trace(
         folder: where the tensors are written.
     """
     names, inputs = list(input_set), list(input_set.values())
-    records: list[NativeTraced] = []
-    for place, module in enumerate(modules):
-        if place == 0:
-            doubles = [t.double() if t.is_floating_point() else t for t in inputs]
-            recorder = _Recorder(lambda _, array: save(folder, f"native-{_}.npy", array))
-            _run(recorder, module, doubles, names)
-            records = recorder.records
-            continue
-        compared = _NoiseFloors(folder, records)
-        _run(_Recorder(compared), module, [t.clone() for t in inputs], names)
-    return records
+    records: list[NativeTensorRecord] = []
 
+    def kept(place: int, array: Any) -> Any:
+        return save(folder, f"native-{place}.npy", array)
 
-class _NoiseFloors:
-    """Compares a second run with the first, tensor by tensor, keeping none."""
-
-    def __init__(self, folder: Path, records: list[NativeTraced]) -> None:
-        self._folder, self._records = folder, records
-
-    def __call__(self, place: int, array: Any) -> dict[str, Any]:
-        if place < len(self._records):
-            measure_noise_floors(self._folder, self._records[place : place + 1], [array])
+    def compared(place: int, array: Any) -> Any:
+        if place < len(records):  # tensor by tensor, so that none is kept
+            measure_noise_floors(folder, records[place : place + 1], [array])
         return {}
+
+    for order, module in enumerate(modules):
+        recorder = _Recorder(compared if order else kept)
+        fed = [t.clone() if order or not t.is_floating_point() else t.double() for t in inputs]
+        _run(recorder, module, fed, names)
+        records = records or recorder.records
+    return records
 
 
 def _run(
@@ -91,7 +84,7 @@ class _Recorder(OperatorMode):  # type: ignore[no-untyped-call] # of the base
 
     def __init__(self, keep: Callable[[int, Any], Any]) -> None:
         super().__init__()
-        self.records: list[NativeTraced] = []
+        self.records: list[NativeTensorRecord] = []
         self._keep = keep
         self._places: Any = WeakTensorKeyDictionary()
         self.running: list[str] = []

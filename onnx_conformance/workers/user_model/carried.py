@@ -9,9 +9,9 @@ from onnx_conformance.core.arrays import Outputs
 from onnx_conformance.core.carries import carry_problem, in_a_row, inferred_carries, marked_alike
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.spec import ModelSpec
+from onnx_conformance.inputs.batch_layout import native_layout
 from onnx_conformance.inputs.loops import loops
 from onnx_conformance.inputs.recipes import Inputs
-from onnx_conformance.inputs.sample_arrays import native_layout
 from onnx_conformance.workers.built_model import BuiltModel
 
 

@@ -13,7 +13,7 @@ from onnx_conformance.checks.liveness import check_liveness
 from onnx_conformance.core.budget import Reference
 from onnx_conformance.core.spec import ModelSpec, TensorSpec
 from onnx_conformance.inputs.recipes import Recipe
-from onnx_conformance.run.subject import Answer, Deciding
+from onnx_conformance.run.subject import Answer, DecidingTensor
 from tests.meta.plain_subject import CASE, plain_subject, wide_model
 
 
@@ -147,6 +147,6 @@ def test_a_label_that_never_changes_is_a_position_among_what_moves(
     subject.plain_reference = at_rest
     subject.artifact = SimpleNamespace(path=a_file(tmp_path, operator))
     subject.deciding = lambda inputs: [
-        Deciding("h", "Neg", "neg", error, 1e-7, 1.0 + moved * np.tanh(inputs["x"]))
+        DecidingTensor("h", "Neg", "neg", error, 1e-7, 1.0 + moved * np.tanh(inputs["x"]))
     ]
     assert check_liveness(subject).outcome == outcome

@@ -1,4 +1,4 @@
-"""A module whose tensors have names, whatever it takes and gives: dicts, dataclasses, caches.
+"""How torch modules take their inputs: in another order, by name, in dicts, dataclasses or caches.
 
 Arguments are taken apart into named tensors and a plan that puts them together again; answers are
 flattened by name. A cache of transformers is ``past_key_values.0.key`` where it goes in and
@@ -8,6 +8,7 @@ flattened by name. A cache of transformers is ``past_key_values.0.key`` where it
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,11 +17,50 @@ import torch
 from torch import nn
 
 from onnx_conformance.core.errors import UsageError
+from onnx_conformance.workers.calling_convention import CallingConvention, convention_of
 
 KINDS = ("key", "value")
 CACHES = ("cache", "past_key_values")  # what versions of transformers call keys and values
 PAST, PRESENT = "past_key_values", "present"
 BUILT = ("DynamicCache", "EncoderDecoderCache")  # that can be put together from keys and values
+
+
+class InOrder:
+    """A ``forward`` that takes a model's inputs in the order of its spec, by position.
+
+    It stands in the module's own place, so that parameters keep their names in every export. A
+    deep copy of the module has a copy of it, which calls the copy.
+    """
+
+    def __init__(
+        self, forward: Callable[..., Any], call: CallingConvention, names: Sequence[str]
+    ) -> None:
+        self._forward = forward
+        self._call = call
+        kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+        labels = [name if name.isidentifier() else f"input_{i}" for i, name in enumerate(names)]
+        self.__code__ = type(self).__call__.__code__  # which torch.export reads of a forward
+        self.__signature__ = inspect.Signature([inspect.Parameter(n, kind) for n in labels])
+
+    def __call__(self, *inputs: Any) -> Any:
+        return self._call(self._forward, inputs)
+
+
+def in_order(module: nn.Module, names: Sequence[str]) -> nn.Module:
+    """The module, which from now on takes its inputs, called ``names``, in order by position.
+
+    Raises:
+        TypeError: its ``forward`` does not take such inputs.
+    """
+    call = convention_of(module.forward, names)
+    if call.problem:
+        raise TypeError(f"the model {call.problem}")
+    if not call.plain:
+        setattr(module, "forward", InOrder(module.forward, call, names))  # noqa: B010 # mypy
+    return module
+
+
+# -- by name ---------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -42,7 +82,7 @@ class CacheSlot:
 
 
 @dataclass(frozen=True)
-class Made:
+class ContainerSlot:
     """Where what ``kind`` makes of these parts goes: a list, a tuple, a dict, a dataclass."""
 
     kind: Callable[..., Any]
@@ -78,7 +118,7 @@ def taken_apart(name: str, value: Any, tensors: dict[str, torch.Tensor]) -> Any:
             "DynamicCache, or register a module whose forward takes tensors"
         )
     parts = tuple((key, taken_apart(f"{name}.{key}", one, tensors)) for key, one in items)
-    return Made(kind, parts, named)
+    return ContainerSlot(kind, parts, named)
 
 
 def filled(plan: Any, tensors: Mapping[str, torch.Tensor]) -> Any:
@@ -87,7 +127,7 @@ def filled(plan: Any, tensors: Mapping[str, torch.Tensor]) -> Any:
         return tensors[plan.name]
     if isinstance(plan, CacheSlot):
         return cache_of(tensors, nested=plan.nested)
-    if not isinstance(plan, Made):
+    if not isinstance(plan, ContainerSlot):
         return plan
     parts = [(key, filled(one, tensors)) for key, one in plan.parts]
     if plan.named:
