@@ -155,14 +155,20 @@ def lacking(failure: StageFailure, model: str) -> str | None:
     )
 
 
+def lacking_of_machine(failure: StageFailure) -> str | None:
+    """What this machine lacks, for which no file is at fault, with the remedy; None if nothing."""
+    locale = LOCALE.search(failure.reason)
+    if locale is None:
+        return None
+    return (
+        f"this machine lacks the locale {locale['name']}, which the file's texts need (operator "
+        f"StringNormalizer); install it: locale-gen {locale['name']}"
+    )
+
+
 def answered(message: str, prefix: str = "") -> str:
-    """ONNX Runtime's message of a refusal; with the remedy if memory or a locale is lacking."""
+    """ONNX Runtime's message of a refusal; with the remedy if memory is lacking."""
     text = one_line(message)
-    if locale := LOCALE.search(message):
-        return (
-            f"{prefix}this machine lacks the locale {locale['name']}, which its texts need "
-            f"(operator StringNormalizer); install it: locale-gen {locale['name']} ({text})"
-        )
     if MEMORY.search(message):
         return (
             f"{prefix}it needs more memory than is allowed ({text}); do not use it, or raise "

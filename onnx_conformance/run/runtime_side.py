@@ -19,7 +19,7 @@ from onnx_conformance.catalog.models import resolve_model
 from onnx_conformance.catalog.providers import CPU, PROVIDERS
 from onnx_conformance.core.arrays import Outputs
 from onnx_conformance.core.case import Case, ExternalCase
-from onnx_conformance.core.errors import StageFailure
+from onnx_conformance.core.errors import CapabilityMissing, StageFailure
 from onnx_conformance.core.settings import Settings, level_of
 from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.core.traces import TensorRecord
@@ -34,6 +34,7 @@ from onnx_conformance.run.runtime_failures import (
     answered,
     hung,
     lacking,
+    lacking_of_machine,
     measure_workload,
     run_isolated,
     sentence,
@@ -225,6 +226,9 @@ class RuntimeSide:
         try:
             yield
         except StageFailure as failure:
+            lack = lacking_of_machine(failure)
+            if lack is not None:
+                raise CapabilityMissing(lack) from failure
             if FELL_BACK in failure.reason:
                 raise StageFailure("runtime", case.id, _forbidden(case)) from failure
             if not isinstance(case, ExternalCase):
