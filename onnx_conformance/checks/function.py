@@ -15,7 +15,7 @@ from onnx_conformance.checks.verdict import (
 )
 from onnx_conformance.core.budget import Reference, stack
 from onnx_conformance.core.judgement import judge_outputs
-from onnx_conformance.core.results import CheckResult, not_applicable, passed
+from onnx_conformance.core.results import CheckResult, passed
 from onnx_conformance.core.spec import ModelSpec, TensorSpec
 from onnx_conformance.inputs.batch_layout import fixed_batch
 from onnx_conformance.inputs.families import (
@@ -53,10 +53,11 @@ def check_error_budget(subject: Subject, recipe: Recipe) -> CheckResult:
     # a class of a narrow range is asked nothing beyond it; above it, it may overflow
     recipe = replace(recipe, scale=min(recipe.scale, rule.get("largest_scale", recipe.scale)))
     inputs = materialise(recipe, subject.model)
-    result = judge(subject, "error_budget", inputs, str(recipe))
-    if result.outcome == "skipped" and abs(recipe.scale) > rule["ordinary_scale"]:
-        return not_applicable("error_budget", f"{result.reason}, and no file could")
-    return result
+    if abs(recipe.scale) <= rule["ordinary_scale"]:
+        return judge(subject, "error_budget", inputs, str(recipe))
+    return unless_refused(
+        subject, "error_budget", inputs, lambda one: judge(one, "error_budget", inputs, str(recipe))
+    )
 
 
 @register_check(

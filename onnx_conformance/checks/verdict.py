@@ -73,7 +73,9 @@ def not_answered(
 def unless_refused(
     subject: Subject, name: str, inputs: Inputs, judge: Callable[[Subject], CheckResult]
 ) -> CheckResult:
-    """What ``judge`` says; not applicable where the native model itself refuses the inputs.
+    """What ``judge`` says of inputs far from ordinary ones.
+
+    Not applicable where the native model itself refuses them, or computes nothing usable of them.
 
     Args:
         name: the check's.
@@ -83,12 +85,15 @@ def unless_refused(
         StageFailure: native failed, and not because it refuses these inputs.
     """
     try:
-        return judge(subject)
+        result = judge(subject)
     except StageFailure as failure:
         refusal = subject.native_refusal(inputs) if failure.stage in ("native", "oracle") else None
         if refusal is None:
             raise
         return not_applicable(name, f"the native model refuses such inputs: {refusal}")
+    if result.outcome == "skipped":
+        return not_applicable(name, f"{result.reason}, and no file could")
+    return result
 
 
 def judge(
@@ -111,9 +116,9 @@ def judge(
     """
     fed = inputs if session_inputs is None else session_inputs
     answer = subject.run(fed, repeat) if answer is None else answer
+    reference, specs = subject.reference(inputs), subject.model.judged
     if answer.outputs is None:
         return not_answered(name, answer, fed, label)
-    reference, specs = subject.reference(inputs), subject.model.judged
     found = judge_outputs(reference, answer.outputs, specs, limits_for(subject))
     rule = found.limits.rule
     if found.score is not None:

@@ -150,6 +150,18 @@ def constant_nodes(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
             reached.update(node.output)
 
 
+def constant_outputs(model: onnx.ModelProto) -> list[str]:
+    """The outputs that no number of an input reaches; its sizes may."""
+    stored = {tensor.name for tensor in model.graph.initializer}
+    reached = {value.name for value in model.graph.input} - stored
+    for node in model.graph.node:
+        if node.op_type not in ("Shape", "Size") and not reached.isdisjoint(
+            (*node.input, *captured_names(node))
+        ):
+            reached.update(node.output)
+    return [value.name for value in model.graph.output if value.name not in reached]
+
+
 def captured_names(node: onnx.NodeProto) -> Iterator[str]:
     """All names that a node's subgraphs read, whoever defines them."""
     for body in bodies_of(node):

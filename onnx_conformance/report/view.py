@@ -153,10 +153,7 @@ class View:
     @property
     def models(self) -> dict[str, list[CaseView]]:
         """The cases by model, in the order of the document."""
-        groups: dict[str, list[CaseView]] = {}
-        for case in self.shown:
-            groups.setdefault(case.entry["model"], []).append(case)
-        return groups
+        return _by_model(self.shown)
 
     @property
     def packed(self) -> bool:
@@ -304,8 +301,7 @@ def matrix(cases: list[CaseView]) -> Matrix:
     opsets = sorted({_opset(case) for case in entries})
     wide = len(providers) > 1
     notes: dict[tuple[str, str], Note] = {}
-    models = list(dict.fromkeys(case["model"] for case in entries))
-    by_model = sorted(entries, key=lambda case: models.index(case["model"]))
+    by_model = [case.entry for group in _by_model(cases).values() for case in group]
     columns, rows = rows_of(by_model, without=None if wide else OPSET)
     spans = Counter(texts[0] for texts, _ in rows)
     listed: list[MatrixRow] = []
@@ -322,6 +318,13 @@ def matrix(cases: list[CaseView]) -> Matrix:
         )
     headings = providers if wide else [f"opset {opset or '?'}" for opset in opsets]
     return Matrix(columns, headings, listed, list(notes.values()))
+
+
+def _by_model(cases: Iterable[CaseView]) -> dict[str, list[CaseView]]:
+    groups: dict[str, list[CaseView]] = {}
+    for case in cases:
+        groups.setdefault(case.entry["model"], []).append(case)
+    return groups
 
 
 def _opset(case: CaseEntry) -> int:

@@ -19,6 +19,7 @@ import onnx
 from onnx_conformance.core.arrays import Arrays, Outputs, digest_arrays
 from onnx_conformance.core.compute_modes import compute_mode
 from onnx_conformance.core.errors import CapabilityMissing
+from onnx_conformance.core.graph_weights import constant_outputs
 from onnx_conformance.core.native_constants import write_constants
 from onnx_conformance.core.native_request import Description, ModelRequest, NativeRequest
 from onnx_conformance.core.onnx_file import complaint_of, external_files, inspect
@@ -72,6 +73,7 @@ class OnnxBackend(NativeBackend):
             "unused": unused_of(loaded, arrays),
             "names": names,
             "constants": constants,
+            "constant_outputs": constant_outputs(loaded),
             "declared": {t["name"]: t["shape"] for t in inspect(path_of_file)["outputs"]},
             "complaint": complaint_of(path_of_file),
         }

@@ -16,6 +16,7 @@ from onnx_conformance.core.arrays import Arrays
 from onnx_conformance.core.documents import TensorFacts
 from onnx_conformance.core.domains import Choice, Integers
 from onnx_conformance.core.errors import UsageError
+from onnx_conformance.core.graph_weights import constant_outputs
 from onnx_conformance.core.onnx_file import inspect, load_model, table_elements
 from onnx_conformance.core.plain_outputs import named
 from onnx_conformance.core.spec import InputSpecs, TensorSpec
@@ -96,6 +97,7 @@ def _shaped(path: Path, tensors: Sequence[TensorFacts], run: Any) -> InputSpecs:
     """The file's inputs, with ranges read from its graph and sizes that it accepts."""
     model = load_model(path, weights=False)
     graph, errors = Graph(model), _errors_of(model)
+    moving = _moving_places(model)
     for tensor in tensors:
         _refuse_kind(tensor)
     ranges = {
@@ -106,17 +108,21 @@ def _shaped(path: Path, tensors: Sequence[TensorFacts], run: Any) -> InputSpecs:
     candidates, first = list(namings(shapes)), None
     careful = run if graph.safe else survived(run)
 
-    def fed(chosen: Mapping[str, Range], taking: FileRun = careful) -> InputSpecs:
+    def moved(inputs: Inputs) -> list[Any]:
+        answers = careful(inputs)
+        return [answers[place] for place in moving]
+
+    def fed(chosen: Mapping[str, Range], taking: FileRun = moved) -> InputSpecs:
         specs = [
             TensorSpec(name, candidates[0][name], t["dtype"], domain=chosen[name].domain)
             for t in tensors
             for name in [t["name"]]
         ]
-        return accepted(specs, candidates, taking, errors)
+        return accepted(specs, candidates, taking, [errors[place] for place in moving])
 
     for chosen in _guesses(_with_unknown_texts(ranges, fed)):
         try:
-            found = fed(chosen, finite(careful) if _has_negative(chosen) else careful)
+            found = fed(chosen, finite(moved) if _has_negative(chosen) else moved)
         except UsageError as error:
             first = first or error
             continue
@@ -150,6 +156,12 @@ def _with_unknown_texts(
     return ranges | {
         name: Range(Choice((*texts, UNKNOWN_TEXT)), why) for name, texts in known.items()
     }
+
+
+def _moving_places(model: onnx.ModelProto) -> list[int]:
+    """The places of the outputs that numbers of the inputs reach; of all, where they reach none."""
+    constant, places = set(constant_outputs(model)), range(len(model.graph.output))
+    return [n for n in places if model.graph.output[n].name not in constant] or list(places)
 
 
 def _errors_of(model: onnx.ModelProto) -> list[float]:

@@ -74,19 +74,21 @@ def _reduce(how: Callable[..., Tensor]) -> Callable[..., Tensor | None]:
     return reduced
 
 
-def _variance(x: Tensor, dim: Any, rest: dict[str, Any], keepdim: bool) -> Tensor | None:
+def _var(
+    x: Tensor, dim: Any = None, unbiased: bool = True, keepdim: bool = False, **rest: Any
+) -> Tensor | None:
     """Also of the older form, whose second argument is ``unbiased``.
 
     The mean is an epsilon off, as a rounded sum over a count is: of equal numbers torch's own is
     exact at any length, and their deviation is 0 in no other order.
     """
     if isinstance(dim, bool):
-        rest, dim = {**rest, "unbiased": dim}, None
+        unbiased, dim = dim, None
     axes = _axes(x, dim)
     count = math.prod(x.shape[axis] for axis in axes)
     if not axes or count < 2:
         return None
-    less = rest.get("correction", int(rest.get("unbiased", True)))
+    less = rest.get("correction", int(unbiased))
     less = 1 if less is None else less
     average = mean(x, axes)
     off = torch.copysign(EPSILON * average.abs(), average - x.mean(axes, keepdim=True))
@@ -94,16 +96,8 @@ def _variance(x: Tensor, dim: Any, rest: dict[str, Any], keepdim: bool) -> Tenso
     return total(centred * centred, axes, keepdim=keepdim) / max(count - less, 0)
 
 
-def _var(
-    x: Tensor, dim: Any = None, unbiased: bool = True, keepdim: bool = False, **rest: Any
-) -> Tensor | None:
-    return _variance(x, dim, {"unbiased": unbiased, **rest}, keepdim)
-
-
-def _std(
-    x: Tensor, dim: Any = None, unbiased: bool = True, keepdim: bool = False, **rest: Any
-) -> Tensor | None:
-    found = _var(x, dim, unbiased, keepdim, **rest)
+def _std(x: Tensor, *arguments: Any, **rest: Any) -> Tensor | None:
+    found = _var(x, *arguments, **rest)
     return None if found is None else found.sqrt()
 
 

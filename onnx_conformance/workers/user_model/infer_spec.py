@@ -12,26 +12,11 @@ import numpy as np
 from onnx_conformance.core.arrays import Outputs
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.plain_outputs import dtype_of
-from onnx_conformance.core.size_expressions import evaluate, is_expression, names_in
-from onnx_conformance.core.spec import BATCH_NAMES, Axes, Axis, Shape, TensorSpec
+from onnx_conformance.core.size_expressions import evaluate, is_expression
+from onnx_conformance.core.spec import BATCH_NAMES, Shape, TensorSpec
 
 BATCH = BATCH_NAMES[1]
 FURTHER = 8  # the longest difference between two axes that is read as "axis+N"
-
-
-def with_axes(inputs: Sequence[TensorSpec], axes: Axes) -> Axes:
-    """The axes that were declared, and of other symbolic axes of the inputs the usual sizes.
-
-    Raises:
-        UsageError: a declared axis that no input has.
-    """
-    dims = [dim for spec in inputs for dim in spec.shape if isinstance(dim, str)]
-    named = [name for dim in dims if dim not in BATCH_NAMES for name in names_in(dim)]
-    known = dict(axes)
-    for name in known:
-        if name not in named:
-            raise UsageError(f"axes names '{name}', which is in no input's shape")
-    return tuple((name, known.get(name, Axis())) for name in dict.fromkeys(named))
 
 
 @dataclass(frozen=True)

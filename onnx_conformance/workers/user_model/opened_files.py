@@ -85,12 +85,12 @@ def _sessions_told(found: set[str]) -> Iterator[None]:
         return
     made = kind.__init__
 
-    def translation_errors(self: Any, source: Any, *rest: Any, **named: Any) -> None:
+    def noted(self: Any, source: Any, *rest: Any, **named: Any) -> None:
         if isinstance(source, (str, os.PathLike)):
             found.add(os.path.abspath(os.fspath(source)))
         made(self, source, *rest, **named)
 
-    kind.__init__ = translation_errors
+    kind.__init__ = noted
     try:
         yield
     finally:

@@ -27,7 +27,6 @@ from onnx_conformance.workers.user_model.examples import specs_of_examples
 from onnx_conformance.workers.user_model.infer_spec import (
     TrialRun,
     outputs_of,
-    with_axes,
 )
 from onnx_conformance.workers.user_model.suggested_spec import suggestion
 
@@ -66,14 +65,19 @@ def checked_axes(name: str, inputs: tuple[TensorSpec, ...], ranges: Mapping[str,
             f"model '{name}': its inputs call their batch axis {sorted(map(str, batches))}; "
             "use one name"
         )
-    axes = with_axes(inputs, tuple(ranges.items()))
-    for label, axis in axes:
+    dims = [dim for spec in inputs for dim in spec.shape if isinstance(dim, str)]
+    named = [label for dim in dims if dim not in BATCH_NAMES for label in names_in(dim)]
+    for label in ranges:
+        if label not in named:
+            raise UsageError(f"axes names '{label}', which is in no input's shape")
+    axes = {label: ranges.get(label, Axis()) for label in named}
+    for label, axis in axes.items():
         if axis.size(0.0) == axis.size(1.0):
             raise UsageError(
                 f"model '{name}': axis '{label}' has one size, {axis.low}, which cannot show "
                 f"that it may vary; give it a range, or write {axis.low} in the shape"
             )
-    return axes
+    return tuple(axes.items())
 
 
 def check_inputs(name: str, inputs: tuple[TensorSpec, ...], built: BuiltModel) -> None:
