@@ -33,6 +33,11 @@ from onnx_conformance.workers.torch.private import (
 
 _NORMS = {"native_batch_norm", "_native_batch_norm_legit", "cudnn_batch_norm", "miopen_batch_norm"}
 _NUMBERS = {"_local_scalar_dense", "item", "equal", "is_nonzero"}
+# Operators that read a tensor's sizes alone.
+_OF_SIZES = {
+    "empty_like", "full_like", "new_empty", "new_full", "new_ones", "new_zeros", "ones_like",
+    "zeros_like",
+}  # fmt: skip
 FOLLOWED = ("cond", "while_loop")  # operators of other operators
 _ERRORS = (RuntimeError, NotImplementedError, TypeError, ValueError)
 
@@ -185,7 +190,7 @@ class _ConstantTracer(OperatorMode):  # type: ignore[no-untyped-call] # of the b
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        given = tensors_in((args, kwargs))
+        given = [] if self._reads_no_number(func, args) else tensors_in((args, kwargs))
         if isinstance(func, HigherOrderOperator):
             name = func.name()  # type: ignore[no-untyped-call]
             if name not in FOLLOWED:
@@ -205,6 +210,24 @@ class _ConstantTracer(OperatorMode):  # type: ignore[no-untyped-call] # of the b
         if not self._within and name in _NORMS and _takes_statistics(func, args, kwargs):
             self.batch_statistics += 1
         return result
+
+    def _reads_no_number(self, func: Any, args: Any) -> bool:
+        """Whether an operator makes of its inputs' sizes alone what it makes: also 0 times them.
+
+        A weight that is 0, as a layer's scale may be before training, is a number like others.
+        """
+        if isinstance(func, HigherOrderOperator):
+            return False
+        name = func.overloadpacket.__name__
+        if name != "mul":
+            return name in _OF_SIZES
+        known = [one for one in args if not isinstance(one, torch.Tensor)]
+        known += [
+            one.item()
+            for one in tensors_in(args)
+            if not (one.ndim or one in self._places or one in self._constants)
+        ]
+        return 0 in known
 
     def branch(self, chosen: Any, other: Any, operands: Any) -> Any:
         """The result of ``torch.cond``, whose other branch is read at other inputs."""
