@@ -24,7 +24,7 @@ from onnx_conformance.core.judgement import judge_outputs, limits_of
 from onnx_conformance.core.results import CheckResult, failed, passed, skipped
 from onnx_conformance.core.spec import ModelSpec, TensorSpec
 from onnx_conformance.core.ties import Choices
-from onnx_conformance.inputs.families import ORDINARY, materialise, pinned, pinned_inputs
+from onnx_conformance.inputs.families import ORDINARY_RECIPES, materialise, pinned, pinned_inputs
 from onnx_conformance.inputs.recipes import Inputs, Recipe
 from onnx_conformance.run.subject import Subject
 
@@ -177,8 +177,8 @@ def check_top5(subject: Subject) -> CheckResult:
     rule = subject.tolerances.rule("top5", subject.case)
     name, samples, ties = subject.model.outputs[0].name, 0, 0
     recipes = pinned(subject.seed)
-    input_sets = pinned_inputs(ORDINARY, subject.model, subject.seed)
-    for label, inputs in zip(ORDINARY, input_sets, strict=True):
+    input_sets = pinned_inputs(ORDINARY_RECIPES, subject.model, subject.seed)
+    for label, inputs in zip(ORDINARY_RECIPES, input_sets, strict=True):
         answer, reference = subject.run(inputs), subject.reference(inputs)
         if answer.outputs is None:
             return not_answered("top5", answer, inputs, str(recipes[label]))

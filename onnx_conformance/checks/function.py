@@ -20,7 +20,7 @@ from onnx_conformance.core.spec import ModelSpec, TensorSpec
 from onnx_conformance.inputs.batch_layout import fixed_batch
 from onnx_conformance.inputs.families import (
     BATCH_MATES,
-    UNLIKE,
+    UNLIKE_SAMPLES,
     batch_mates,
     denormal,
     materialise,
@@ -156,11 +156,11 @@ def _batches(fixed: int, sizes: Sequence[int]) -> Iterator[tuple[list[int], str]
     """
     if not fixed:
         for size in sizes:
-            yield list(range(size)), f"{size} samples, {UNLIKE} unlike ones in turn"
+            yield list(range(size)), f"{size} samples, {UNLIKE_SAMPLES} unlike ones in turn"
         return
-    for first in range(UNLIKE):
-        rows = [(first + slot) % UNLIKE for slot in range(fixed)]
-        yield rows, f"{fixed} samples, {UNLIKE} unlike ones in turn from sample {first} on"
+    for first in range(UNLIKE_SAMPLES):
+        rows = [(first + slot) % UNLIKE_SAMPLES for slot in range(fixed)]
+        yield rows, f"{fixed} samples, {UNLIKE_SAMPLES} unlike ones in turn from sample {first} on"
 
 
 def _stacked(model: ModelSpec, references: Sequence[Reference]) -> Reference | None:

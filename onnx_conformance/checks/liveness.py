@@ -23,7 +23,7 @@ from onnx_conformance.core.plain_outputs import is_keys
 from onnx_conformance.core.results import CheckResult, failed, passed, skipped
 from onnx_conformance.core.spec import TensorSpec
 from onnx_conformance.core.tolerances import FLOAT32, INT8, Rule
-from onnx_conformance.inputs.families import ORDINARY, many, materialise, pinned_inputs
+from onnx_conformance.inputs.families import ORDINARY_RECIPES, many, materialise, pinned_inputs
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.run.subject import Subject
 
@@ -44,7 +44,7 @@ def check_liveness(subject: Subject) -> CheckResult:
     floor = subject.tolerances.rule("error_budget", plain)["floor_ulp"]
     unit = subject.model.precision  # in which its own code computes
     least = rule["minimum" if unit == FLOAT32 else "coarse_minimum"]
-    input_sets = pinned_inputs(ORDINARY, subject.model, subject.seed)
+    input_sets = pinned_inputs(ORDINARY_RECIPES, subject.model, subject.seed)
     references = [subject.plain_reference(inputs) for inputs in input_sets]
     outputs = _outputs_that_should_change(subject, references)
     found = movements(references, outputs, floor, rule["dead_share"], rule["moving_share"])

@@ -31,7 +31,7 @@ from onnx_conformance.core.results import (
 from onnx_conformance.core.spec import TensorSpec
 from onnx_conformance.core.text import plain
 from onnx_conformance.core.tolerances import FLOAT32, Rule
-from onnx_conformance.inputs.families import ORDINARY, pinned_inputs
+from onnx_conformance.inputs.families import ORDINARY_RECIPES, pinned_inputs
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.run.subject import Answer, Subject
 
@@ -258,7 +258,8 @@ def _near_zero(subject: Subject, reference: Reference, share: float) -> bool:
     if any(spec.scale != "linear" for spec in specs):
         return False
     ordinary = [
-        subject.reference(inputs) for inputs in pinned_inputs(ORDINARY, subject.model, subject.seed)
+        subject.reference(inputs)
+        for inputs in pinned_inputs(ORDINARY_RECIPES, subject.model, subject.seed)
     ]
     for spec in (spec for spec in specs if spec.floating):
         exact = reference.oracle[spec.name]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -63,6 +64,12 @@ def refuse_unwritable(path: Path, option: str) -> None:
     scratch = path.with_name(f".{path.name}.{os.getpid()}.writable")
     write_whole(scratch, b"", option)
     scratch.unlink()
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_whole(path: Path, data: bytes | Iterable[bytes], option: str) -> None:

@@ -16,7 +16,7 @@ from onnx_conformance.run.run_record import Run
 
 BATCH_SIZES = (1, 4, 8, 16)
 # Options of pytest-benchmark that ask for timings.
-ASKING = (
+OPTIONS_THAT_ASK_FOR_TIMINGS = (
     "benchmark_only",
     "benchmark_autosave",
     "benchmark_save",
@@ -100,7 +100,9 @@ def read_timing(option: Any, named: list[str]) -> TimingOptions:
     seconds = option("bench_seconds")
     if not 0 < seconds < 3600:
         raise UsageError(f"--bench-seconds {seconds:g}: must be above 0 and under 3600")
-    asked = any(option(name, None) for name in ASKING) or bool(option("require_speedup"))
+    asked = any(option(name, None) for name in OPTIONS_THAT_ASK_FOR_TIMINGS) or bool(
+        option("require_speedup")
+    )
     by_name = any(Path(name.partition("::")[0]).stem == TIMED_FILE for name in named)
     return TimingOptions(
         wanted=(asked or by_name) and not (option("gate") or _names_baseline(option("engine"))),
@@ -142,7 +144,7 @@ def _names_baseline(workers: list[str]) -> bool:
 BASELINE = "baseline"
 TESTS = "test_gate.py"
 # Options of pytest-benchmark that keep tests from being timed, or from running at all.
-HARMFUL = {
+OPTIONS_AGAINST_THE_GATE = {
     "benchmark_disable": "turns timings off",
     "benchmark_skip": "leaves timings out",
     "benchmark_only": "leaves out every test that pytest-benchmark does not time",
@@ -219,7 +221,7 @@ def read_gate(option: Any, named: list[str]) -> GateOptions | None:
         return None
     if option("numprocesses", None) or option("dist", "no") != "no":
         raise UsageError("the gate times one case after the other: leave out -n and --dist")
-    for name, harm in HARMFUL.items():
+    for name, harm in OPTIONS_AGAINST_THE_GATE.items():
         if option(name, None):
             raise UsageError(f"--{name.replace('_', '-')} {harm}: the gate would compare nothing")
     if option("in_process"):

@@ -44,7 +44,7 @@ from onnx_conformance.run.cache_keys import environment
 from onnx_conformance.run.clock import Clock
 from onnx_conformance.run.known_failures import operator_entry_problems
 
-MEASURED = "conformance_time"  # in what a worker of xdist hands over at its end
+MEASURED_TIME = "conformance_time"  # in what a worker of xdist hands over at its end
 
 
 class Collector:
@@ -170,7 +170,7 @@ class Collector:
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
         """Add what an xdist worker measured; a worker that died reports nothing."""
-        measured = getattr(node, "workeroutput", {}).get(MEASURED)
+        measured = getattr(node, "workeroutput", {}).get(MEASURED_TIME)
         if measured is not None:
             self.clock.add(measured)
 
@@ -179,7 +179,7 @@ class Collector:
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Write the reports, and change the exit status where a case is incomplete."""
         if hasattr(self.config, "workerinput"):
-            getattr(self.config, "workeroutput")[MEASURED] = self.clock.table()  # noqa: B009
+            getattr(self.config, "workeroutput")[MEASURED_TIME] = self.clock.table()  # noqa: B009
             return
         empty = self.shard is not None and not self.config.option.collectonly  # to be joined, too
         if not (self.rows or self.selected or empty):

@@ -30,7 +30,12 @@ from onnx_conformance.plugin.collection import case_of, excluded_by_framework
 from onnx_conformance.plugin.collector import Collector
 from onnx_conformance.plugin.kept_verdicts import KeptVerdicts
 from onnx_conformance.plugin.run_basis import chosen_tests, run_basis
-from onnx_conformance.plugin.run_options import SHARED, adopt_records, make_run, shared_records
+from onnx_conformance.plugin.run_options import (
+    SHARED_RECORDS,
+    adopt_records,
+    make_run,
+    shared_records,
+)
 from onnx_conformance.plugin.state import (
     EVIDENCE,
     EXPLAINER,
@@ -93,7 +98,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_configure_node(node: Any) -> None:
     """A worker of xdist is given what this process has looked at."""
     if not node.config.getoption("evaluation_data"):  # of which a task is made
-        node.workerinput[SHARED] = shared_records(node.config.stash[RECORDS])
+        node.workerinput[SHARED_RECORDS] = shared_records(node.config.stash[RECORDS])
 
 
 def _prune(config: pytest.Config, run: PerfRun) -> None:

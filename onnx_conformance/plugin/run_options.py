@@ -14,9 +14,10 @@ from onnx_conformance.catalog.providers import DEFAULT_PROVIDERS, PROVIDERS, Pro
 from onnx_conformance.checks.registry import CHECKS
 from onnx_conformance.core.case import Case, ExternalCase
 from onnx_conformance.core.errors import UsageError
+from onnx_conformance.core.files import file_digest
 from onnx_conformance.core.project import project
 from onnx_conformance.core.settings import Settings, shipped_limits
-from onnx_conformance.core.store import Store, file_digest
+from onnx_conformance.core.store import Store
 from onnx_conformance.core.tolerances import Tolerances, load_tolerances
 from onnx_conformance.inputs.photographs import read_photograph
 from onnx_conformance.perf.gate.rules import RULES, load_rules
@@ -34,7 +35,7 @@ from onnx_conformance.run.selection import Selection, possible_cases, select_cas
 from onnx_conformance.run.shards import read_shard, refuse_whole
 from onnx_conformance.run.user_models import adopt, adopt_data, adopted_data
 
-SHARED = "conformance_records"  # in what a worker of pytest-xdist is given
+SHARED_RECORDS = "conformance_records"  # in what a worker of pytest-xdist is given
 MOST_SEEDS = 2**31  # recipes add small numbers to a seed, and TensorFlow accepts 32 bits
 
 
@@ -88,7 +89,7 @@ def adopt_records(config: Any) -> RegisteredNames:
     Raises:
         UsageError: the first thing that is wrong, in one line.
     """
-    shared = getattr(config, "workerinput", {}).get(SHARED)
+    shared = getattr(config, "workerinput", {}).get(SHARED_RECORDS)
     if shared is not None:
         return _adopt_shared(shared)
     option = config.getoption

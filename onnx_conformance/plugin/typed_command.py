@@ -20,7 +20,7 @@ VALUED_ELSEWHERE = frozenset((
     "--ignore", "--verbosity", "--benchmark-json", "--benchmark-storage", "--benchmark-name",
     "--benchmark-sort",
 ))  # fmt: skip
-SELECTING = ("-k", "-m", "--deselect")  # tests; each takes a value
+SELECTING_OPTIONS = ("-k", "-m", "--deselect")  # tests; each takes a value
 
 
 @dataclass
@@ -52,7 +52,7 @@ def whole_run(words: Sequence[str], is_test: Callable[[str], bool]) -> str:
     valued, kept, before = valued_options(), [], ""
     for word in words:
         value = before in valued
-        selects = before in SELECTING if value else _selects(word)
+        selects = before in SELECTING_OPTIONS if value else _selects(word)
         if not selects and (value or word.startswith("-") or not is_test(word)):
             kept.append(word)
         before = "" if value else word
@@ -61,8 +61,8 @@ def whole_run(words: Sequence[str], is_test: Callable[[str], bool]) -> str:
 
 def _selects(word: str) -> bool:
     if word.startswith("--"):
-        return word.partition("=")[0] in SELECTING
-    return word[:2] in SELECTING
+        return word.partition("=")[0] in SELECTING_OPTIONS
+    return word[:2] in SELECTING_OPTIONS
 
 
 def typed_command(pytest_words: Sequence[str]) -> str:

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from onnx_conformance.core.documents import ResultsDocument
 from onnx_conformance.report import plots
-from onnx_conformance.report.columns import RED_OUTCOMES
+from onnx_conformance.report.columns import MARKS, RED_OUTCOMES
 from onnx_conformance.report.next_step import command_of
 from onnx_conformance.report.pages import clean, page
-from onnx_conformance.report.view import MARKS, CaseView, view
+from onnx_conformance.report.view import CaseView, view
 
 if TYPE_CHECKING:
     from markupsafe import Markup

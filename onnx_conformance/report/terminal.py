@@ -32,7 +32,7 @@ WIDTH = 100  # columns that the matrix may take
 MOST_ROWS = 80
 MOST_OPEN = 400  # cases that did not pass, of which more are in the page alone
 MOST_BASES = 12  # lines on what the verdicts of reference files rest on; the page has them all
-LONG = (MODEL.heading, EXPORTER.heading)  # columns whose texts may go on in the next line
+FOLDED_COLUMNS = (MODEL.heading, EXPORTER.heading)  # columns whose texts may go on in the next line
 STYLES = {"passed": "green", "failed": "bold red", "known_failure": "yellow", "skipped": "dim"}
 
 
@@ -87,7 +87,7 @@ def _table(title: str, headings: Sequence[str], rows: list[list[str]]) -> Table:
     """A table in which each model is named once."""
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for heading in headings:  # a long name goes on in the next line, so that no verdict is cut
-        table.add_column(heading, no_wrap=heading not in LONG, overflow="fold")
+        table.add_column(heading, no_wrap=heading not in FOLDED_COLUMNS, overflow="fold")
     before = None
     for model, *texts in rows:
         table.add_row(model if model != before else "", *texts)

@@ -6,27 +6,21 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from textwrap import dedent
-from typing import NamedTuple
 
 from onnx_conformance.core.documents import CaseEntry, CheckRow, ProbeFacts, ResultsDocument
 from onnx_conformance.diagnose.messages import place_of
 from onnx_conformance.report.columns import (
-    EDGE,
+    INCOMPLETE,
     OPSET,
+    PROVED,
     RED_OUTCOMES,
+    SKIPPED,
     edge_of,
-    incomplete,
+    kind_of,
     rows_of,
     score_of,
 )
 from onnx_conformance.report.next_step import case_command, command_of
-
-
-class OutcomeMark(NamedTuple):
-    """How an outcome looks: a symbol and a colour, so that no one depends on colour alone."""
-
-    symbol: str
-    word: str
 
 
 @dataclass(frozen=True)
@@ -34,7 +28,7 @@ class CaseView:
     """A case of the document, and how it is shown.
 
     Args:
-        verdict: the document's, or ``partial`` where it passed only some of its checks.
+        verdict: the document's, or ``incomplete`` where it passed only some of its checks.
         figure: its worst score as the matrix shows it.
         counts: how many checks ended how.
         again: the command that judges it again, or nothing.
@@ -135,7 +129,7 @@ class View:
     """What the page and the Markdown show of a document, worked out.
 
     Args:
-        verdict: of the run, a key of ``MARKS``; ``headline`` says it in words.
+        verdict: of the run, a key of ``MARKS`` of :mod:`.columns`; ``headline`` says it in words.
         verdicts: how many cases ended how.
         outcomes: how many checks ended how.
         shown: the cases but those of absent providers; ``models`` has them by model.
@@ -167,17 +161,6 @@ class View:
         return [self.shown[start : start + CHUNK] for start in starts]
 
 
-MARKS = {
-    "passed": OutcomeMark("✓", "passed"),
-    "partial": OutcomeMark("◐", "incomplete"),
-    "failed": OutcomeMark("✗", "failed"),
-    "error": OutcomeMark("!", "error"),
-    "edge": OutcomeMark(EDGE, "edge finding"),
-    "known_failure": OutcomeMark("△", "known failure"),
-    "not_applicable": OutcomeMark("·", "not applicable"),
-    "skipped": OutcomeMark("–", "skipped"),
-}
-VERDICTS = {"passed": "passed", "incomplete": "partial", "proved nothing": "skipped"}
 OPEN_FAILURES = 3  # cases whose first failure is unfolded
 MOST_WHOLE = 100  # cases whose details stand in the page as they are; of more they are packed
 CHUNK = 50  # cases that are packed together
@@ -197,7 +180,7 @@ def view(document: ResultsDocument) -> View:
     shown = [
         CaseView(
             entry=case,
-            verdict="partial" if incomplete(case) else case["verdict"],
+            verdict=kind_of(case),
             figure=score_of(case),
             anchor=f"case-{number}",
             counts=_counts(case["checks"]),
@@ -226,9 +209,7 @@ def _headline(verdict: str, cases: Counter[str]) -> tuple[str, str]:
     red = cases["failed"]
     if verdict == "red":
         return "failed", f"Red: {red} {'case' if red == 1 else 'cases'}" if red else "Red"
-    if verdict == "incomplete":
-        return "partial", "Incomplete"
-    return VERDICTS.get(verdict, "skipped"), verdict.capitalize()
+    return verdict if verdict in (PROVED, INCOMPLETE) else SKIPPED, verdict.capitalize()
 
 
 def _absent(name: str, probe: ProbeFacts, cases: list[CaseEntry]) -> AbsentProvider:

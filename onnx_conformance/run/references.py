@@ -29,7 +29,7 @@ from onnx_conformance.inputs.loops import Loop
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.run import cache_keys
 from onnx_conformance.run.native_side import Memo, NativeSide, native_request, read_weights
-from onnx_conformance.run.noise_floor import PLAIN, NoiseFloor
+from onnx_conformance.run.noise_floor import FLOAT32_NOISE_FLOOR, NoiseFloor
 from onnx_conformance.run.oracle_check import oracle_problem
 from onnx_conformance.run.user_models import refuse_edited
 from onnx_conformance.run.worker_queue import WorkerQueue
@@ -120,7 +120,10 @@ class NativeAnswers:
         return queue.submit(lambda: work(_Native(queue, model, entry.result(), self._settings)))
 
     def submit_references(
-        self, model: ModelSpec, input_sets: Iterable[Inputs], noise_floor: NoiseFloor = PLAIN
+        self,
+        model: ModelSpec,
+        input_sets: Iterable[Inputs],
+        noise_floor: NoiseFloor = FLOAT32_NOISE_FLOOR,
     ) -> None:
         """Oracle and native on each of the inputs, in the compute modes of a class of precision.
 

@@ -36,7 +36,7 @@ from onnx_conformance.run.subject import Artifact
 
 CANDIDATE = "candidate"
 ENGINE = "onnxruntime"
-PLAIN = {BASELINE: "plain", CANDIDATE: "plain"}
+PLAIN_FORMS = {BASELINE: "plain", CANDIDATE: "plain"}
 
 
 @dataclass
@@ -65,7 +65,7 @@ class Gate:
         run: PerfRun,
         needs: Callable[[], tuple[RunWorkers, Certificates]],
         worker: str = ENGINE,
-        forms: Mapping[str, str] = PLAIN,
+        forms: Mapping[str, str] = PLAIN_FORMS,
     ) -> None:
         assert run.gate is not None
         self._run = run

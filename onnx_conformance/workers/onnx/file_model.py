@@ -22,8 +22,8 @@ from onnx_conformance.core.plain_outputs import named
 from onnx_conformance.core.spec import InputSpecs, TensorSpec
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.workers.built_model import BuiltModel, FileOracle, takes_only
-from onnx_conformance.workers.onnx.agreement import absolute_error
-from onnx_conformance.workers.onnx.backend import digest_of, open_at, oracle_at
+from onnx_conformance.workers.onnx.agreement import absolute_error, find_oracle
+from onnx_conformance.workers.onnx.backend import digest_of, open_at
 from onnx_conformance.workers.onnx.file_axes import (
     FileRun,
     accepted,
@@ -32,7 +32,13 @@ from onnx_conformance.workers.onnx.file_axes import (
     with_batch,
     without_signs,
 )
-from onnx_conformance.workers.onnx.input_ranges import ASSUMED, Graph, Range, notes_of, range_of
+from onnx_conformance.workers.onnx.input_ranges import (
+    ASSUMED_BOUND,
+    Graph,
+    Range,
+    notes_of,
+    range_of,
+)
 
 UNKNOWN_TEXT = "a text that the file does not know"
 KINDS = "fiubU"  # NumPy's kinds of numbers, truth values and text
@@ -58,7 +64,7 @@ def file_model(path: Path, threads: int | None, declared: Sequence[TensorSpec] =
         return named(outputs, compute(inputs))
 
     def oracle(input_sets: Sequence[Inputs]) -> FileOracle:
-        return oracle_at(path, input_sets, threads)
+        return find_oracle(onnx.load(path), input_sets, threads)
 
     labels = tuple(tensor["name"] for tensor in facts["inputs"])
     if not labels:
@@ -225,7 +231,7 @@ def _guesses(ranges: dict[str, Range]) -> list[dict[str, Range]]:
     if all(one.known for one in ranges.values()):
         return [ranges]
     why = "nothing in the file bounds it, and it refuses {} numbers"
-    smaller = [(Integers(0, ASSUMED), "negative")] if _has_negative(ranges) else []
+    smaller = [(Integers(0, ASSUMED_BOUND), "negative")] if _has_negative(ranges) else []
     smaller += [(Integers(0, 2), "larger"), (Integers(1, 2), "larger")]
     return [ranges] + [
         {

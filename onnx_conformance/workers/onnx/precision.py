@@ -23,7 +23,7 @@ from onnx import (
 from onnx_conformance.core.onnx_file import every_graph, is_quantised
 from onnx_conformance.workers.replica_arithmetic import SPLIT, STORED
 
-NARROW = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16}
+NARROW_TYPES = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16}
 TYPES = ("to", "dtype", "output_datatype")  # attributes that name an element type
 # Operators whose result is float32 unless an attribute says otherwise, and that attribute.
 FLOAT_BY_DEFAULT = {
@@ -35,7 +35,7 @@ FLOAT_BY_DEFAULT = {
 }
 # Operators that draw numbers. Like those that are defined by a narrow type they would be another
 # function in float64.
-DRAWING = ("Random", "Bernoulli", "Multinomial")
+DRAWING_OPERATORS = ("Random", "Bernoulli", "Multinomial")
 
 
 class NoDouble(ValueError):
@@ -56,7 +56,7 @@ def doubled(model: ModelProto) -> ModelProto:
                 _widen_tensor(tensor)
             for value in (*graph.input, *graph.output, *graph.value_info):
                 kind = value.type.tensor_type
-                if kind.elem_type in NARROW:
+                if kind.elem_type in NARROW_TYPES:
                     kind.elem_type = TensorProto.DOUBLE
         for node in graph.node:
             _widen_node(node)
@@ -64,12 +64,12 @@ def doubled(model: ModelProto) -> ModelProto:
 
 
 def _widen_node(node: NodeProto) -> None:
-    if is_quantised(node) or any(word in node.op_type for word in DRAWING):
+    if is_quantised(node) or any(word in node.op_type for word in DRAWING_OPERATORS):
         name = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
         raise NoDouble(f"operator {name} has no float64 counterpart")
     _write_default(node)
     for attribute in node.attribute:
-        if attribute.name in TYPES and attribute.i in NARROW:
+        if attribute.name in TYPES and attribute.i in NARROW_TYPES:
             attribute.i = TensorProto.DOUBLE
         elif attribute.name in ("value_float", "value_floats") and node.op_type == "Constant":
             _as_tensor(attribute)
@@ -98,7 +98,7 @@ def _as_tensor(attribute: AttributeProto) -> None:
 
 
 def _widen_tensor(tensor: TensorProto) -> None:
-    if tensor.data_type in NARROW:
+    if tensor.data_type in NARROW_TYPES:
         array = numpy_helper.to_array(tensor).astype(np.float64)
         tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
 

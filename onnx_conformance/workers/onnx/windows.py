@@ -185,9 +185,3 @@ def global_max_pool(x: Array) -> Array:
     """Over every axis behind the channels."""
     result: Array = x.max(axis=tuple(range(2, x.ndim)), keepdims=True)
     return result
-
-
-def global_average_pool(x: Array) -> Array:
-    """Over every axis behind the channels."""
-    result: Array = x.mean(axis=tuple(range(2, x.ndim)), keepdims=True)
-    return result

@@ -18,9 +18,9 @@ from onnx_conformance.catalog.devices import machine
 from onnx_conformance.catalog.providers import PROVIDERS
 from onnx_conformance.core.arrays import Arrays, Outputs
 from onnx_conformance.core.carries import in_a_row
+from onnx_conformance.core.files import file_digest
 from onnx_conformance.core.plain_outputs import coded, named
 from onnx_conformance.core.session_profile import Profile, read_profile
-from onnx_conformance.core.store import file_digest
 from onnx_conformance.core.traces import TensorRecord
 from onnx_conformance.core.worker_messages import (
     OpenedSession,

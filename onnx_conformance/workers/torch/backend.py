@@ -307,4 +307,4 @@ def _constants(module: torch.nn.Module, model: ModelRequest) -> Constants:
     try:
         return constants_of(module, (as_tensors(model, inputs) for inputs in input_sets))
     except Exception:  # noqa: BLE001 - whatever an operator raises under a dispatch mode
-        return Constants((), {}, frozenset(), 0)
+        return Constants()

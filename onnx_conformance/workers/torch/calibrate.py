@@ -18,7 +18,7 @@ from onnx_conformance.workers.torch.modes import tensors_in
 
 BATCHES, BATCH_SIZE = 3, 8
 LOGIT_STD = 2.0
-FAINT = 0.01  # below which a layer scale lets nothing of its branch through
+FAINT_SCALE = 0.01  # below which a layer scale lets nothing of its branch through
 BRANCH_GAIN = 0.3
 SMALL_SIDE = 96  # pixels; statistics barely depend on the size, the time does
 
@@ -56,7 +56,7 @@ def _wake_branches(module: nn.Module, generator: torch.Generator) -> None:
         if not (vector and scale.is_floating_point()):
             continue
         first = float(scale.detach().flatten()[0])
-        if 0.0 < first < FAINT and bool((scale == first).all()):
+        if 0.0 < first < FAINT_SCALE and bool((scale == first).all()):
             nn.init.uniform_(scale, 0.7 * BRANCH_GAIN, 1.3 * BRANCH_GAIN, generator=generator)
 
 

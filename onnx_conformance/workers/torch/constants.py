@@ -27,6 +27,7 @@ from onnx_conformance.workers.torch.private import (
     arguments_of,
     decomposition_table,
     modes_disabled,
+    named_arguments,
     tree_map,
     writes,
 )
@@ -63,10 +64,10 @@ class Constants:
         constant_outputs: places of the outputs that no number of an input reaches.
     """
 
-    records: tuple[ConstantRecord, ...]
-    values: dict[str, Values]
-    idle: frozenset[str]
-    batch_statistics: int
+    records: tuple[ConstantRecord, ...] = ()
+    values: dict[str, Values] = field(default_factory=dict)
+    idle: frozenset[str] = frozenset()
+    batch_statistics: int = 0
     constant_outputs: tuple[int, ...] = ()
 
 
@@ -91,12 +92,7 @@ def constants_of(
             continue
         idle = tracer.idle() if idle is None else idle & tracer.idle()
         first = first or tracer
-    if first is None:
-        return Constants((), {}, frozenset(), 0)
-    records, values = first.records()
-    return Constants(
-        records, values, frozenset(idle or ()), first.batch_statistics, first.constant_outputs
-    )
+    return first.found(idle or set()) if first is not None else Constants()
 
 
 def _traced(
@@ -166,7 +162,7 @@ class _ConstantTracer(OperatorMode):  # type: ignore[no-untyped-call] # of the b
                 live.update(self._nodes[place].operands)
         return {name for name, place in self._natives.items() if place not in live}
 
-    def records(self) -> tuple[tuple[ConstantRecord, ...], dict[str, Values]]:
+    def found(self, idle: set[str]) -> Constants:
         """What was computed, without the native tensors, and the values that were kept.
 
         Native tensors are operands of these records, and one that meets an input says so by a
@@ -186,7 +182,9 @@ class _ConstantTracer(OperatorMode):  # type: ignore[no-untyped-call] # of the b
                 }
             )
         values = {node.name: node.values for node in self._nodes if node.values is not None}
-        return tuple(found), values
+        return Constants(
+            tuple(found), values, frozenset(idle), self.batch_statistics, self.constant_outputs
+        )
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -207,8 +205,9 @@ class _ConstantTracer(OperatorMode):  # type: ignore[no-untyped-call] # of the b
         for written in self._sharing(_written(func, args, kwargs)):
             self._fed([written], [*given, written])
         self._fed(made, given)
-        if not self._within and name in _NORMS and _takes_statistics(func, args, kwargs):
-            self.batch_statistics += 1
+        if not self._within and name in _NORMS:
+            told = named_arguments(func, args, kwargs).get("training", False)
+            self.batch_statistics += bool(told)  # to take its statistics of the batch
         return result
 
     def _reads_no_number(self, func: Any, args: Any) -> bool:
@@ -390,18 +389,5 @@ def _written(func: Any, args: Any, kwargs: Any) -> list[torch.Tensor]:
     """The arguments that an operator overwrites."""
     if not writes(func):
         return []
-    found: list[torch.Tensor] = []
-    for place, argument in enumerate(arguments_of(func)):
-        if not argument.written:
-            continue
-        value = args[place] if place < len(args) else kwargs.get(argument.name)
-        found += tensors_in(value)
-    return found
-
-
-def _takes_statistics(func: Any, args: Any, kwargs: Any) -> bool:
-    """Whether a normalisation is told to compute its statistics of the batch."""
-    for place, argument in enumerate(arguments_of(func)):
-        if argument.name == "training":
-            return bool(args[place] if place < len(args) else kwargs.get("training", False))
-    return False
+    values = named_arguments(func, args, kwargs)
+    return tensors_in([values.get(one.name) for one in arguments_of(func) if one.written])

@@ -23,7 +23,7 @@ from onnx_conformance.workers.replica_arithmetic import (
 
 Tensor = torch.Tensor
 EPSILON = torch.finfo(torch.float32).eps
-FEW = LANES  # so few terms are added in one order everywhere, or nearly
+FEW_TERMS = LANES  # so few terms are added in one order everywhere, or nearly
 
 
 def total(x: Tensor, axes: Sequence[int], *, keepdim: bool = True) -> Tensor:
@@ -61,7 +61,7 @@ def _axes(x: Tensor, dim: Any) -> list[int]:
 
 
 def _long(x: Tensor, axes: Sequence[int]) -> bool:
-    return bool(axes) and math.prod(x.shape[axis] for axis in axes) > FEW
+    return bool(axes) and math.prod(x.shape[axis] for axis in axes) > FEW_TERMS
 
 
 def _reduce(how: Callable[..., Tensor]) -> Callable[..., Tensor | None]:
@@ -221,7 +221,7 @@ def _avg_pool(
     divisor: int | None = None,
 ) -> Tensor | None:
     """Windows without padding, which have the same number of terms each."""
-    if math.prod(kernel) <= FEW or any(padding) or ceil_mode or divisor is not None:
+    if math.prod(kernel) <= FEW_TERMS or any(padding) or ceil_mode or divisor is not None:
         return None
     count, windows = len(kernel), x
     for axis, (size, step) in enumerate(zip(kernel, stride or kernel, strict=True)):
@@ -250,7 +250,7 @@ def _attention(
     enable_gqa: bool = False,
 ) -> Tensor | None:
     """``scaled_dot_product_attention``; a row that is masked wholly gives 0, as torch's does."""
-    if dropout or key.shape[-2] <= FEW:
+    if dropout or key.shape[-2] <= FEW_TERMS:
         return None
     if enable_gqa:
         share = query.shape[-3] // key.shape[-3]

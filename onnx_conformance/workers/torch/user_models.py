@@ -34,7 +34,9 @@ from onnx_conformance.workers.torch.modes import (
 )
 from onnx_conformance.workers.torch.precision import precision_of, tensor_of, weight_array
 
-HALF = "torch.float16"  # of an output, which its model casts: the case is judged in that class
+FLOAT16_NAME = (
+    "torch.float16"  # of an output, which its model casts: the case is judged in that class
+)
 
 
 class TorchModels(UserModels):
@@ -116,7 +118,7 @@ class _Calls:
             with_names([weight_array(tensor) for tensor in tensors], labels_of(result))
         )
         dtypes = [str(tensor.dtype) for tensor in tensors if tensor.is_floating_point()]
-        narrow = [dtype for dtype in dtypes if dtype not in ("torch.float64", HALF)]
+        narrow = [dtype for dtype in dtypes if dtype not in ("torch.float64", FLOAT16_NAME)]
         return f"an output is {narrow[0]}" if narrow else None
 
 

@@ -37,7 +37,7 @@ from onnx_conformance.workers.user_model.infer_spec import TrialRun, sized_by_va
 from onnx_conformance.workers.user_model.opened_files import data_files, digests, opened_files
 from onnx_conformance.workers.user_model.validation import (
     RUNS,
-    SMALL,
+    SMALL_RECIPE,
     SpecTrial,
     check_calibrable,
     check_inputs,
@@ -111,7 +111,7 @@ def _trial(
 def _specified(declaration: Declaration, trial: SpecTrial) -> tuple[ModelSpec, Any]:
     """The spec, and a digest of what the model is but for the files that it reads."""
     built = trial.built
-    runs = [trial.run(recipe) for recipe in (*RUNS, *([SMALL] if trial.axes else ()))]
+    runs = [trial.run(recipe) for recipe in (*RUNS, *([SMALL_RECIPE] if trial.axes else ()))]
     of_one_size = [call for recipe in varied(trial.inputs) for call in trial.run(recipe).calls]
     oracle, agreed = _oracle(declaration, trial)
     # float64 may keep more boxes than float32: sizes hang on such values too

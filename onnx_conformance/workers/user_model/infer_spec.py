@@ -16,7 +16,7 @@ from onnx_conformance.core.size_expressions import evaluate, is_expression
 from onnx_conformance.core.spec import BATCH_NAMES, Shape, TensorSpec
 
 BATCH = BATCH_NAMES[1]
-FURTHER = 8  # the longest difference between two axes that is read as "axis+N"
+LONGEST_DIFFERENCE = 8  # the longest difference between two axes that is read as "axis+N"
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def _follows(
 def _sums(dims: Sequence[str]) -> Iterator[str]:
     """Sizes that follow from two axes, or from one and a few more: a past and what comes to it."""
     axes = [dim for dim in dims if not is_expression(dim) and dim not in BATCH_NAMES]
-    yield from (f"{axis}+{more}" for axis in axes for more in range(1, FURTHER + 1))
+    yield from (f"{axis}+{more}" for axis in axes for more in range(1, LONGEST_DIFFERENCE + 1))
     yield from (f"{one}+{other}" for one, other in combinations(axes, 2))
 
 

@@ -17,8 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from onnx_conformance.core.files import PACKAGE
-from onnx_conformance.core.store import file_digest
+from onnx_conformance.core.files import PACKAGE, file_digest
 
 _CODE = (".py", ".pyc", ".pyi", ".so", ".pth")
 _ACTIVE: list[set[str]] = []

@@ -30,10 +30,10 @@ from onnx_conformance.workers.user_model.infer_spec import (
 )
 from onnx_conformance.workers.user_model.suggested_spec import suggestion
 
-VALUED = (("normal", 10.0), ("normal", 1.0), ("zeros", 1.0), ("ones", 1.0), ("image", 3.0))
+RANGES_TRIED = (("normal", 10.0), ("normal", 1.0), ("zeros", 1.0), ("ones", 1.0), ("image", 3.0))
 RUNS = (Recipe("uniform", batch=2), Recipe("normal", batch=3, extent=1.0))
-MANY = 12  # samples, of a model that takes them one by one
-SMALL = Recipe("uniform", batch=5, extent=0.0)  # of models of several sizes
+MANY_SAMPLES = 12  # samples, of a model that takes them one by one
+SMALL_RECIPE = Recipe("uniform", batch=5, extent=0.0)  # of models of several sizes
 
 
 def specs_of_inputs(declaration: Declaration, examples: Any, built: BuiltModel) -> InputSpecs:
@@ -111,7 +111,9 @@ def varied(inputs: Sequence[TensorSpec]) -> list[Recipe]:
     A model without a batch is called for each of several samples.
     """
     batched = any(spec.batch_axis is not None for spec in inputs)
-    return [Recipe(kind, scale, batch=2 if batched else MANY) for kind, scale in VALUED]
+    return [
+        Recipe(kind, scale, batch=2 if batched else MANY_SAMPLES) for kind, scale in RANGES_TRIED
+    ]
 
 
 @dataclass(frozen=True)
@@ -195,7 +197,8 @@ def _names(declaration: Declaration, found: list[str]) -> list[str]:
     """The declared names of the outputs that were found, or their own."""
     if not found:
         raise UsageError(f"model '{declaration.name}' returns no tensor")
-    names = [_name(declared) for declared in declaration.outputs] or found
+    declared = [one if isinstance(one, str) else one.name for one in declaration.outputs]
+    names = declared or found
     if len(names) != len(found):
         raise UsageError(
             f"model '{declaration.name}' returns {len(found)} outputs, but its spec has "
@@ -207,10 +210,6 @@ def _names(declaration: Declaration, found: list[str]) -> list[str]:
             f"model '{declaration.name}': two outputs are called '{twice[0]}'; rename one"
         )
     return names
-
-
-def _name(declared: TensorSpec | str) -> str:
-    return declared if isinstance(declared, str) else declared.name
 
 
 def _renamed(run: TrialRun, names: Sequence[str]) -> TrialRun:
