@@ -28,10 +28,14 @@ MOST_COMPARED = 1_000  # above it, only the numbers that are compared with are t
 ASSUMED_BOUND = 10  # whole numbers below this, and above its opposite, where nothing bounds them
 # Operators whose inputs say how many numbers there are, or which: no place for any whole number.
 SHAPING_OPERATORS = {
-    "Compress": (1,), "ConstantOfShape": (0,), "Expand": (1,), "Gather": (1,),
-    "GatherElements": (1,), "GatherND": (1,), "Loop": (0,), "OneHot": (0, 1), "Pad": (1,),
-    "Range": (0, 1, 2), "Reshape": (1,), "Resize": (2, 3), "ScatterElements": (1,),
-    "ScatterND": (1,), "Slice": (1, 2, 3, 4), "Tile": (1,), "TopK": (1,), "Upsample": (1,),
+    "ArrayFeatureExtractor": (1,), "BlackmanWindow": (0,), "CenterCropPad": (1,),
+    "Compress": (1,), "ConstantOfShape": (0,), "CumSum": (1,), "DFT": (1, 2), "Expand": (1,),
+    "Gather": (1,), "GatherElements": (1,), "GatherND": (1,), "HammingWindow": (0,),
+    "HannWindow": (0,), "Loop": (0,), "MaxUnpool": (1, 2), "MelWeightMatrix": (0, 1, 2),
+    "OneHot": (0, 1), "Pad": (1,), "Range": (0, 1, 2), "Reshape": (1,), "Resize": (2, 3),
+    "ReverseSequence": (1,), "STFT": (1, 3), "ScatterElements": (1,), "ScatterND": (1,),
+    "SequenceAt": (1,), "Slice": (1, 2, 3, 4), "Split": (1,), "Squeeze": (1,), "Tile": (1,),
+    "TopK": (1,), "Trilu": (1,), "Unsqueeze": (1,), "Upsample": (1,),
 }  # fmt: skip
 # What of a node's attributes lists the texts that it knows, and what hands texts on.
 KEYS_OF_TEXT = {"keys_strings", "keys_tensor", "cats_strings", "pool_strings"}
