@@ -53,7 +53,7 @@ def check_error_budget(subject: Subject, recipe: Recipe) -> CheckResult:
     # a class of a narrow range is asked nothing beyond it; above it, it may overflow
     recipe = replace(recipe, scale=min(recipe.scale, rule.get("largest_scale", recipe.scale)))
     inputs = materialise(recipe, subject.model)
-    if abs(recipe.scale) <= rule["ordinary_scale"]:
+    if 1 / rule["ordinary_scale"] <= abs(recipe.scale) <= rule["ordinary_scale"]:
         return judge(subject, "error_budget", inputs, str(recipe))
     return unless_refused(
         subject, "error_budget", inputs, lambda one: judge(one, "error_budget", inputs, str(recipe))

@@ -71,11 +71,13 @@ def check_liveness(subject: Subject) -> CheckResult:
         floating = any(spec.floating for spec in still)
         share = 1.0 - rule["dead_share"] if floating else rule["moving_share"]
         far = f"changes by {least:g} {unit} errors" if floating else "changes"
+        remedy = "give inputs (domain=) or weights on which it changes"
+        if not any(_varies(references, spec) for spec in still):
+            remedy += "; if it is constant on purpose, leave it out of what the model returns"
         return skipped(
             "liveness",
             f"in the native model, less than {share:.0%} of {names} {far} between ordinary inputs "
-            f"({rule.origin}), so comparing it proves nothing; give inputs (domain=) or "
-            "weights on which it changes",
+            f"({rule.origin}), so comparing it proves nothing; {remedy}",
         )
     text += f", at least {least:g} is required ({rule.origin}); a model that barely depends on its "
     text += "input proves nothing: give "

@@ -15,7 +15,7 @@ from onnx_conformance.checks import reproduction
 from onnx_conformance.checks.controls import AlteredSubject
 from onnx_conformance.checks.placement import describe_placement
 from onnx_conformance.core.arrays import Outputs
-from onnx_conformance.core.budget import Reference, Score, largest_noise_floor
+from onnx_conformance.core.budget import Reference, Score
 from onnx_conformance.core.comparison import Mismatch, Statistics, statistics
 from onnx_conformance.core.domains import Mask, Real
 from onnx_conformance.core.errors import StageFailure
@@ -120,11 +120,10 @@ def judge(
     if answer.outputs is None:
         return not_answered(name, answer, fed, label)
     found = judge_outputs(reference, answer.outputs, specs, limits_for(subject))
-    rule = found.limits.rule
-    if found.score is not None:
-        noise, most = largest_noise_floor(reference, specs), rule["maximum_noise_floor"]
-        near_zero = noise > most and _near_zero(subject, reference, most)
-        if noise > most and not (near_zero and found.right):
+    noise = found.limits.excessive_noise(reference, specs) if found.score is not None else 0.0
+    if noise:
+        near_zero = _near_zero(subject, reference, found.limits.rule["maximum_noise_floor"])
+        if not (near_zero and found.right):
             reason = (
                 f"{reference.unit} itself errs by {noise:.2g} of the output on {label}, "
                 "so comparing it proves nothing"

@@ -10,8 +10,9 @@ import onnxruntime as ort
 from onnx import numpy_helper
 
 from onnx_conformance.core.compute_modes import REPLICAS
-from onnx_conformance.core.graph_weights import captured_names, constant_nodes
+from onnx_conformance.core.graph_weights import constant_nodes
 from onnx_conformance.core.native_constants import ConstantRecord, Values
+from onnx_conformance.core.onnx_file import captured_names
 from onnx_conformance.workers.native import perturbed
 from onnx_conformance.workers.onnx.evaluator import open_session
 

@@ -16,14 +16,12 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from onnx_conformance.core.native_constants import ConstantRecord, Values
 from onnx_conformance.workers.torch.modes import (
     OperatorMode,
-    call_higher_order,
     called_eagerly,
     following,
     tensors_in,
     without_fused_attention,
 )
 from onnx_conformance.workers.torch.private import (
-    HigherOrderOperator,
     arguments_of,
     decomposition_table,
     modes_disabled,
@@ -116,6 +114,8 @@ class _ConstantTracer(OperatorMode):  # type: ignore[no-untyped-call] # of the b
     is used if an output was.
     """
 
+    enters_compositions = False
+
     def __init__(self, module: torch.nn.Module, *, keep: bool) -> None:
         super().__init__()
         self.batch_statistics = 0
@@ -186,15 +186,9 @@ class _ConstantTracer(OperatorMode):  # type: ignore[no-untyped-call] # of the b
             tuple(found), values, frozenset(idle), self.batch_statistics, self.constant_outputs
         )
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
+    def compute(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Keep what the operator makes, and of what."""
         given = [] if self._reads_no_number(func, args) else tensors_in((args, kwargs))
-        if isinstance(func, HigherOrderOperator):
-            name = func.name()  # type: ignore[no-untyped-call]
-            if name not in FOLLOWED:
-                raise NotImplementedError(f"which tensors {name} reads")
-            self._use_in_code(given)
-            return call_higher_order(self, func, args, kwargs)
         result = func(*args, **kwargs)
         if all(tensor not in self._constants for tensor in given):
             self._note(func, args, kwargs, given, result)
@@ -215,8 +209,6 @@ class _ConstantTracer(OperatorMode):  # type: ignore[no-untyped-call] # of the b
 
         A weight that is 0, as a layer's scale may be before training, is a number like others.
         """
-        if isinstance(func, HigherOrderOperator):
-            return False
         name = func.overloadpacket.__name__
         if name != "mul":
             return name in _OF_SIZES
@@ -227,6 +219,13 @@ class _ConstantTracer(OperatorMode):  # type: ignore[no-untyped-call] # of the b
             if not (one.ndim or one in self._places or one in self._constants)
         ]
         return 0 in known
+
+    def compute_higher_order(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Which of its arguments the functions read is up to the model's code."""
+        if func.name() not in FOLLOWED:
+            raise NotImplementedError(f"which tensors {func.name()} reads")
+        self._use_in_code(tensors_in((args, kwargs)))
+        return super().compute_higher_order(func, args, kwargs)
 
     def branch(self, chosen: Any, other: Any, operands: Any) -> Any:
         """The result of ``torch.cond``, whose other branch is read at other inputs."""
