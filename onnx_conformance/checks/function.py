@@ -14,9 +14,8 @@ from onnx_conformance.checks.verdict import (
     unless_refused,
 )
 from onnx_conformance.core.budget import Reference, stack
-from onnx_conformance.core.domains import SPREAD
 from onnx_conformance.core.judgement import judge_outputs
-from onnx_conformance.core.results import CheckResult, not_applicable, passed
+from onnx_conformance.core.results import CheckResult, passed
 from onnx_conformance.core.spec import ModelSpec, TensorSpec
 from onnx_conformance.inputs.batch_layout import fixed_batch
 from onnx_conformance.inputs.families import (
@@ -55,10 +54,7 @@ def check_error_budget(subject: Subject, recipe: Recipe) -> CheckResult:
     recipe = replace(recipe, scale=min(recipe.scale, rule.get("largest_scale", recipe.scale)))
     inputs = materialise(recipe, subject.model)
     if 1 / rule["ordinary_scale"] <= abs(recipe.scale) <= rule["ordinary_scale"]:
-        result = judge(subject, "error_budget", inputs, str(recipe))
-        if result.outcome == "skipped" and recipe.distribution not in SPREAD:
-            return not_applicable("error_budget", f"{result.reason}, and no file could")
-        return result
+        return judge(subject, "error_budget", inputs, str(recipe))
     return unless_refused(
         subject, "error_budget", inputs, lambda one: judge(one, "error_budget", inputs, str(recipe))
     )
