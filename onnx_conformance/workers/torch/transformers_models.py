@@ -23,7 +23,13 @@ from onnx_conformance.core.spec import InputSpecs
 from onnx_conformance.core.text import resembling
 from onnx_conformance.inputs.recipes import Recipe
 from onnx_conformance.inputs.sample_arrays import layout_of
-from onnx_conformance.workers.torch.calibrate import BATCH_SIZE, BATCHES, calibrate_norms
+from onnx_conformance.workers.torch.calibrate import (
+    BATCH_SIZE,
+    BATCHES,
+    BIAS,
+    NORM_GAIN,
+    calibrate_norms,
+)
 from onnx_conformance.workers.torch.calls_by_name import PAST, ByName, CacheSlot, Made, Slot
 from onnx_conformance.workers.torch.tiny_configs import tiny_config
 from onnx_conformance.workers.torch.transformers_files import of_chain, of_file
@@ -248,7 +254,7 @@ def _by_name(model: nn.Module, names: Sequence[str]) -> ByName:
     return ByName(model, names, ((), {**plans, "return_dict": True}), left_out)
 
 
-NORM_GAIN, NORM_BIAS, BIAS = (0.7, 1.3), 0.2, 0.1
+NORM_BIAS = 0.2
 
 
 @torch.no_grad()

@@ -15,7 +15,7 @@ from torch import nn
 from onnx_conformance.core.domains import Bounded
 from onnx_conformance.core.errors import CapabilityMissing
 from onnx_conformance.core.spec import TensorSpec
-from onnx_conformance.workers.torch.calibrate import calibrate_norms
+from onnx_conformance.workers.torch.calibrate import calibrate_norms, draw_gains_and_biases
 
 SIDE = 128  # pixels of an image
 CLIPS = ((8, 56, 56), (8, 112, 112), (16, 112, 112), (16, 224, 224))  # frames and pixels, tried
@@ -96,6 +96,7 @@ def _awaken(model: Any) -> None:
     """Norms as on real activations, and class scores of which some pass the threshold."""
     generator = torch.Generator().manual_seed(0)
     batches = [[torch.rand(3, SIDE, SIDE, generator=generator) for _ in range(3)] for _ in range(2)]
+    draw_gains_and_biases(model, seed=0)
     calibrate_norms(model, batches, generator)
     heads, softmax = _class_layers(model)
     for layer in heads:
