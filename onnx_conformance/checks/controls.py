@@ -19,12 +19,12 @@ from onnx_conformance.core.onnx_file import inspect, load_model
 from onnx_conformance.core.registry import Registry
 from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.core.store import file_digest
-from onnx_conformance.core.traces import Traced
+from onnx_conformance.core.traces import TensorRecord
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.run.subject import (
     Answer,
     Artifact,
-    Deciding,
+    DecidingTensor,
     NativeWeights,
     SessionInfo,
     Subject,
@@ -61,7 +61,7 @@ Edit = Callable[[onnx.ModelProto], None]
 Change = Callable[[Outputs, Inputs, int], Outputs]
 
 
-class Altered:
+class AlteredSubject:
     """A subject of which some answers are replaced; everything else is the original's.
 
     Args:
@@ -128,10 +128,10 @@ class Altered:
     ) -> dict[str, float]:
         return self._subject.influence(names, input_sets, least)
 
-    def ranges(self, inputs: Inputs) -> dict[str, Traced]:
+    def ranges(self, inputs: Inputs) -> dict[str, TensorRecord]:
         return self._subject.ranges(inputs)
 
-    def deciding(self, inputs: Inputs) -> list[Deciding]:
+    def deciding(self, inputs: Inputs) -> list[DecidingTensor]:
         return self._subject.deciding(inputs)
 
     def preprocess(self, photograph: Path) -> Array:
@@ -188,4 +188,4 @@ def changed(subject: Subject, change: Change) -> Subject:
             return answer
         return Answer(change(answer.outputs, inputs, repeat))
 
-    return Altered(subject, run=run, again=lambda other: changed(other, change))
+    return AlteredSubject(subject, run=run, again=lambda other: changed(other, change))

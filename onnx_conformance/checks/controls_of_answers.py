@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from onnx_conformance.checks.controls import Altered, changed, edited, register_control
+from onnx_conformance.checks.controls import AlteredSubject, changed, edited, register_control
 from onnx_conformance.core.arrays import Outputs
 from onnx_conformance.core.budget import Reference
 from onnx_conformance.inputs.recipes import Inputs
@@ -20,13 +20,13 @@ from onnx_conformance.run.subject import Answer, Subject
 def provider_ran_nothing(subject: Subject, folder: Path) -> Subject:
     """The session fell back in silence: every node on another provider."""
     placement = {"SomeOtherExecutionProvider": {"Gemm": 2}}
-    return Altered(subject, session=replace(subject.session, placement=placement))
+    return AlteredSubject(subject, session=replace(subject.session, placement=placement))
 
 
 @register_control(placement="the session loaded files of digest 000000")
 def another_file_loaded(subject: Subject, folder: Path) -> Subject:
     """The session loaded a file that is not the artifact."""
-    return Altered(subject, session=replace(subject.session, sha256=("0" * 64,)))
+    return AlteredSubject(subject, session=replace(subject.session, sha256=("0" * 64,)))
 
 
 @register_control(canary="the outputs do not depend on the file")
@@ -35,7 +35,7 @@ def another_file_answers(subject: Subject, folder: Path) -> Subject:
 
     def deaf(other: Subject) -> Subject:
         session = replace(subject.session, sha256=other.artifact.sha256)
-        return Altered(other, session=session, run=subject.run, again=deaf)
+        return AlteredSubject(other, session=session, run=subject.run, again=deaf)
 
     return deaf(subject)
 
@@ -53,7 +53,7 @@ def constant_output(subject: Subject, folder: Path) -> Subject:
         replicas = tuple(constant(replica) for replica in right.replicas)
         return Reference(constant(right.oracle), constant(right.native), replicas)
 
-    return Altered(subject, reference=reference)
+    return AlteredSubject(subject, reference=reference)
 
 
 @register_control(allclose="is not close to native torch")
@@ -86,7 +86,7 @@ def right_after_optimisation(subject: Subject, folder: Path) -> Subject:
         assert outputs is not None
         return Answer({name: a * np.float32(1.001) for name, a in outputs.items()})
 
-    return Altered(subject, unoptimised=unoptimised)
+    return AlteredSubject(subject, unoptimised=unoptimised)
 
 
 @register_control(sizes="differs from native torch at 1 of 9 inputs: batch=17")
@@ -167,7 +167,7 @@ def refuses_empty(subject: Subject, folder: Path) -> Subject:
             return Answer(None, "InvalidArgument: empty batch")
         return subject.run(inputs, repeat)
 
-    return Altered(subject, run=run)
+    return AlteredSubject(subject, run=run)
 
 
 @register_control(refusal="the session answered with numbers")
@@ -179,7 +179,7 @@ def accepts_anything(subject: Subject, folder: Path) -> Subject:
         names = [spec.name for spec in subject.model.outputs]
         return Answer(dict(zip(names, arrays, strict=True)))
 
-    return Altered(subject, run=run)
+    return AlteredSubject(subject, run=run)
 
 
 # -- half precision and int8 -----------------------------------------------------------------------

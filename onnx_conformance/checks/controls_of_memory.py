@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from onnx_conformance.checks.controls import Altered, changed, register_control
+from onnx_conformance.checks.controls import AlteredSubject, changed, register_control
 from onnx_conformance.core.arrays import Array, Outputs
 from onnx_conformance.core.carries import flow_axis, generates
 from onnx_conformance.core.domains import Mask
@@ -40,7 +40,7 @@ def misfed(subject: Subject, change: Callable[[States], dict[str, Array]]) -> Su
             found |= {of_call(name, place): array for name, array in answer.outputs.items()}
         return Answer(found)
 
-    return Altered(subject, run=run, again=lambda other: misfed(other, change))
+    return AlteredSubject(subject, run=run, again=lambda other: misfed(other, change))
 
 
 @register_control(steps="call 2 of 8 calls in a row from an empty state")
@@ -107,7 +107,7 @@ def state_left_over(subject: Subject, folder: Path) -> Subject:
             )
         ]
 
-    return Altered(subject, run=run, again=lambda other: state_left_over(other, folder))
+    return AlteredSubject(subject, run=run, again=lambda other: state_left_over(other, folder))
 
 
 def _fed(subject: Subject, change: Callable[[Loop], Loop]) -> Subject:
@@ -116,7 +116,7 @@ def _fed(subject: Subject, change: Callable[[Loop], Loop]) -> Subject:
     def run(inputs: Inputs, repeat: int) -> Answer:
         return subject.run(change(inputs) if isinstance(inputs, Loop) else inputs, repeat)
 
-    return Altered(subject, run=run, again=lambda other: _fed(other, change))
+    return AlteredSubject(subject, run=run, again=lambda other: _fed(other, change))
 
 
 @register_control(chunks="longer calls from an empty state differ from 8 calls in a row")

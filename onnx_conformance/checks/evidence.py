@@ -14,7 +14,7 @@ from onnx_conformance.core.documents import CheckRow
 from onnx_conformance.core.errors import ConformanceError, StageFailure
 from onnx_conformance.core.results import NOT_APPLICABLE, SKIPPED, CheckResult, as_edge
 from onnx_conformance.core.settings import EdgeCases
-from onnx_conformance.run.known_failures import KnownFailure, find, operators_of
+from onnx_conformance.run.known_failures import KnownFailure, find_known_failure, operators_of
 from onnx_conformance.run.subject import Subject
 
 # What structure_problem says of answers under other names, or more or fewer of them.
@@ -147,7 +147,7 @@ def excused(
     edge_cases: EdgeCases,
 ) -> CheckResult | None:
     """The failure of a check as an edge finding or a known failure; None where it is red."""
-    entry = find(known_failures, subject.case, check, operators_of(subject))
+    entry = find_known_failure(known_failures, subject.case, check, operators_of(subject))
     known = str(entry) if entry is not None and entry.explains(failure) else ""
     edge = edge_finding(failure, check, edge_cases, known)
     if edge is not None:

@@ -13,9 +13,9 @@ from onnx_conformance.core.onnx_file import load_model
 from onnx_conformance.core.results import CheckResult, failed, passed
 from onnx_conformance.core.spec import STATIC_BATCH, ModelSpec
 from onnx_conformance.core.store import file_digest
+from onnx_conformance.inputs.batch_layout import native_layout
 from onnx_conformance.inputs.families import FAMILIES, InputPlan, materialise
 from onnx_conformance.inputs.recipes import Inputs, RawInputs, Recipe
-from onnx_conformance.inputs.sample_arrays import native_layout
 from onnx_conformance.run.subject import Subject
 
 # The checks, by option, that show that it was applied and that the file is the same function.

@@ -22,6 +22,7 @@ from onnx_conformance.core.plain_outputs import is_keys
 from onnx_conformance.core.results import CheckResult, failed, not_applicable, passed, skipped
 from onnx_conformance.core.spec import ModelSpec, TensorSpec
 from onnx_conformance.core.tolerances import FLOAT32
+from onnx_conformance.inputs.batch_layout import fixed_batch
 from onnx_conformance.inputs.families import (
     BATCH_MATES,
     ORDINARY,
@@ -35,7 +36,6 @@ from onnx_conformance.inputs.families import (
     stack_inputs,
 )
 from onnx_conformance.inputs.recipes import Inputs, Recipe, suited
-from onnx_conformance.inputs.sample_arrays import fixed_batch
 from onnx_conformance.run.subject import Subject
 
 

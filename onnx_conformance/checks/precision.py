@@ -24,7 +24,7 @@ from onnx_conformance.core.results import CheckResult, ResultFields, failed, pas
 from onnx_conformance.core.spec import ModelSpec, TensorSpec
 from onnx_conformance.core.statistics import Interval, class_sqnr, sqnr
 from onnx_conformance.core.tolerances import FLOAT32, INT8
-from onnx_conformance.core.traces import Traced
+from onnx_conformance.core.traces import TensorRecord
 from onnx_conformance.inputs.families import cut, each_alone, pinned_inputs
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.inputs.samples import typical_inputs
@@ -44,7 +44,7 @@ class _ProducedTensor:
     """A tensor with the node that makes it, and whether what goes in is finite."""
 
     node: str
-    record: Traced
+    record: TensorRecord
     inputs_finite: bool
 
     @property
@@ -103,7 +103,7 @@ def _of_provider(subject: Subject, made: list[_ProducedTensor]) -> CheckResult:
     return passed("overflow", reason, compared=len(made), statistics=statistics)
 
 
-def _tensors(subject: Subject, traced: dict[str, Traced]) -> Iterator[_ProducedTensor]:
+def _tensors(subject: Subject, traced: dict[str, TensorRecord]) -> Iterator[_ProducedTensor]:
     """The tensors that lead to an answer, in the order in which they are made.
 
     What nobody reads is in no precision of the file's. An infinity that the file stores, such as

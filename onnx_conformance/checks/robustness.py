@@ -19,6 +19,7 @@ from onnx_conformance.core.onnx_file import load_model
 from onnx_conformance.core.results import CheckResult, failed, not_applicable, passed, skipped
 from onnx_conformance.core.spec import BATCH_NAMES, MIDDLE, ModelSpec, TensorSpec, sizes_of
 from onnx_conformance.core.tolerances import FLOAT32
+from onnx_conformance.inputs.batch_layout import FileNames, fixed_batch
 from onnx_conformance.inputs.families import (
     NON_FINITE,
     NamedInputs,
@@ -29,7 +30,6 @@ from onnx_conformance.inputs.families import (
     non_finite_specs,
 )
 from onnx_conformance.inputs.recipes import Inputs, RawInputs
-from onnx_conformance.inputs.sample_arrays import Names, fixed_batch
 from onnx_conformance.run.subject import Answer, Subject
 
 HUGE = float(np.sqrt(np.finfo(np.float32).max))  # products of two such numbers overflow
@@ -306,7 +306,7 @@ def by_definition(subject: Subject, inputs: Inputs, error: str) -> tuple[str, Ou
     model = load_model(subject.artifact.path)
     if named["name"] not in {node.name for node in model.graph.node}:
         return None
-    names = Names.of(subject.model, subject.artifact.facts)
+    names = FileNames.of(subject.model, subject.artifact.facts)
     file_inputs = dict(names.to_file(inputs))
     try:
         arrays: Any = ReferenceEvaluator(model).run(None, file_inputs)

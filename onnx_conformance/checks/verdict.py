@@ -12,7 +12,7 @@ from dataclasses import asdict, replace
 import numpy as np
 
 from onnx_conformance.checks import reproduction
-from onnx_conformance.checks.controls import Altered
+from onnx_conformance.checks.controls import AlteredSubject
 from onnx_conformance.checks.placement import describe_placement
 from onnx_conformance.core.arrays import Outputs
 from onnx_conformance.core.budget import Reference, Score, largest_noise_floor
@@ -153,7 +153,7 @@ def float32_part(subject: Subject) -> Subject | None:
     if not (case.by_model and specs):
         return None
     exact = replace(model, outputs=specs, exact=())
-    part = Altered(subject, model=exact, reference=subject.plain_reference)
+    part = AlteredSubject(subject, model=exact, reference=subject.plain_reference)
     part.case = replace(case, precision=FLOAT32, by_model=False)
     return part
 

@@ -18,7 +18,7 @@ from onnx_conformance.core.traces import TINY, rms
 from onnx_conformance.inputs.families import materialise, pinned
 from onnx_conformance.inputs.recipes import Recipe
 from onnx_conformance.inputs.sweep_plan import has_free_batch, shipped_figures, work
-from onnx_conformance.run.subject import Deciding, Subject
+from onnx_conformance.run.subject import DecidingTensor, Subject
 
 NAME = "deciding_values"
 APART = ("normal", "large_normal")  # inputs of unlike values and equal sizes
@@ -118,7 +118,7 @@ def _chosen_from(graph: ArtifactGraph, output: str) -> str:
     return node.data[0] if node is not None and node.operator in CHOICES else ""
 
 
-def _distance(one: Deciding | None, other: Deciding | None) -> float:
+def _distance(one: DecidingTensor | None, other: DecidingTensor | None) -> float:
     """How far a tensor is apart between two inputs, in noise floors of either."""
     if one is None or other is None or one.values.shape != other.values.shape:
         return 0.0

@@ -16,7 +16,13 @@ from rich.console import Console
 from rich.table import Table
 
 from onnx_conformance.cli.console import OK, RED, Arguments, progress, say
-from onnx_conformance.cli.context import ToolContext, case_of, context, named_model, read_run
+from onnx_conformance.cli.context import (
+    ToolContext,
+    case_with_defaults,
+    context,
+    named_model,
+    read_run,
+)
 from onnx_conformance.cli.image_latency import PhotographBench, PhotographTimings
 from onnx_conformance.cli.predictions import (
     ModelPredictions,
@@ -152,7 +158,7 @@ def _cases(ready: ToolContext, model: ModelSpec) -> tuple[Case, ...]:
     chosen = ready.run.selection
     exporter = next(iter(chosen.exporters), "")
     opset = next(iter(chosen.opsets), None)
-    return tuple(case_of(model, exporter, opset, provider=name) for name in usable)
+    return tuple(case_with_defaults(model, exporter, opset, provider=name) for name in usable)
 
 
 def _right(answers: ModelPredictions, cases: tuple[Case, ...]) -> list[Case]:

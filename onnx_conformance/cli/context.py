@@ -135,7 +135,7 @@ def reason_of(error: ConformanceError) -> str:
 OPSET = 18  # what the dynamo exporter writes itself, and the newest that tf2onnx does
 
 
-def case_of(
+def case_with_defaults(
     model: ModelSpec,
     exporter: str = "",
     opset: int | None = None,

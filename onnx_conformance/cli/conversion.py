@@ -19,7 +19,7 @@ from onnx_conformance.inputs.families import ORDINARY, pinned_inputs
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.inputs.samples import typical_inputs
 from onnx_conformance.run.cache_keys import environment
-from onnx_conformance.run.known_failures import EXPORT, find
+from onnx_conformance.run.known_failures import EXPORT, find_known_failure
 from onnx_conformance.run.live_subject import LiveSubject
 from onnx_conformance.run.subject import Artifact
 
@@ -199,7 +199,7 @@ def _measured(subject: LiveSubject) -> list[Inputs]:
 
 def _error(context: ToolContext, request: ConversionRequest, failure: ConformanceError) -> str:
     """Why it is not valid, and what lies at OUT now."""
-    known = find(list(context.run.known_failures), request.case, EXPORT)
+    known = find_known_failure(list(context.run.known_failures), request.case, EXPORT)
     reason = reason_of(failure)
     if known is not None and known.explains(failure):
         reason += f" (known: {known})"

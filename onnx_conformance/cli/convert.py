@@ -13,7 +13,13 @@ from pathlib import Path
 from rich.console import Console
 
 from onnx_conformance.cli.console import OK, RED, Arguments, progress, say
-from onnx_conformance.cli.context import case_of, context, named_model, only_model, read_run
+from onnx_conformance.cli.context import (
+    case_with_defaults,
+    context,
+    named_model,
+    only_model,
+    read_run,
+)
 from onnx_conformance.cli.conversion import ConversionReport, ConversionRequest, convert, weights_of
 from onnx_conformance.core.case import ExportOptions
 from onnx_conformance.core.errors import UsageError
@@ -35,7 +41,9 @@ def main(arguments: Sequence[str]) -> int:
         name = only_model(name, (case.model for case in run.cases))
     model = named_model(name)
     options = ExportOptions(external_data=chosen.external_data)
-    case = case_of(model, chosen.exporter, chosen.opset, options=options, variant=chosen.variant)
+    case = case_with_defaults(
+        model, chosen.exporter, chosen.opset, options=options, variant=chosen.variant
+    )
     out = Path(chosen.out or f"models/{_file_stem(case.model)}{SUFFIX}")
     _refuse(out)
     weights = weights_of(model, run.settings)

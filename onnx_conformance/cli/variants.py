@@ -27,9 +27,9 @@ from onnx_conformance.perf.variant_choice import (
     JudgedVariant,
     VariantsDocument,
     VariantTiming,
-    answer,
     front,
     join,
+    recommendation,
     slower,
 )
 from onnx_conformance.report.columns import INCOMPLETE, RED_OUTCOMES
@@ -116,7 +116,7 @@ def _print(console: Console, document: VariantsDocument) -> None:
             say(console, f"{one.name}: {one.verdict}: {one.reason}")
     say(console, MARK)
     for batch in document.batches:
-        say(console, answer(variants, batch), "bold")
+        say(console, recommendation(variants, batch), "bold")
     say(console, f"to keep a file: {document.keep}")
 
 

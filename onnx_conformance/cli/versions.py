@@ -25,7 +25,7 @@ from onnx_conformance.core.documents import ResultsDocument
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.files import write_json
 from onnx_conformance.core.project import project
-from onnx_conformance.perf import version_answer
+from onnx_conformance.perf import versions_document
 from onnx_conformance.perf.latency.latency_document import LatencyDocument
 from onnx_conformance.perf.latency.latency_table import milliseconds, styled
 from onnx_conformance.perf.options import TimingOptions
@@ -59,11 +59,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     results = suite_runs.run_checks(runs, options)
     found = join(results, None, here=HERE, others=others, batches=batches)
     timed = None
-    if any(version_answer.worth_timing(found, place) for place in found.others):
+    if any(versions_document.worth_timing(found, place) for place in found.others):
         timed = suite_runs.time(runs, options)
         found = join(results, timed, here=HERE, others=others, batches=batches)
     ended = (results["run"]["exit_status"], timed.exit_status if timed else 0)
-    return _report(found, results, timed, red=version_answer.RED in ended)
+    return _report(found, results, timed, red=versions_document.RED in ended)
 
 
 def _of_answers(folders: Sequence[str], runs: Path, rest: Sequence[str]) -> int:
@@ -73,15 +73,15 @@ def _of_answers(folders: Sequence[str], runs: Path, rest: Sequence[str]) -> int:
         runs, [*(f"{ANSWERS_OPTION}={each}" for each in folders), *rest]
     )
     found = join(results, None, here=here, others=others, batches=())
-    return _report(found, results, None, red=results["run"]["exit_status"] == version_answer.RED)
+    return _report(found, results, None, red=results["run"]["exit_status"] == versions_document.RED)
 
 
 def _report(
     found: Comparison, results: ResultsDocument, timed: LatencyDocument | None, *, red: bool
 ) -> int:
     """Show and write the answer; its exit status."""
-    status = version_answer.status_of(found, red=red)
-    document = version_answer.make_document(found, results, timed, status)
+    status = versions_document.status_of(found, red=red)
+    document = versions_document.make_document(found, results, timed, status)
     _print(Console(), document)
     page, data = _pages()
     write_json(data, asdict(document), NAME)
@@ -101,7 +101,7 @@ def _timing(batches: Sequence[int], places: int) -> list[str]:
     return ["--native-form=eager", seconds, *(f"--batch-size={size}" for size in batches)]
 
 
-def _print(console: Console, document: version_answer.VersionsDocument) -> None:
+def _print(console: Console, document: versions_document.VersionsDocument) -> None:
     say(console, f"\n{document.meaning}", "bold")
     print_table(table(document.comparison), console)
     for heading, lines in (

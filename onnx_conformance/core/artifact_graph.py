@@ -15,7 +15,7 @@ SHAPE_OPERATORS = {"Shape", "Size"}  # what follows from these alone is about si
 
 
 @dataclass(frozen=True)
-class Node:
+class ArtifactNode:
     """One node. ``name`` is made up as ``Conv_7`` where the file gives none.
 
     Args:
@@ -46,7 +46,7 @@ class ArtifactGraph:
             t.name for t in graph.initializer if len(t.dims) == 0 or list(t.dims) == [1]
         }
         alive = set(self.inputs)
-        self.nodes: list[Node] = []
+        self.nodes: list[ArtifactNode] = []
         for index, proto in enumerate(graph.node):
             node = _node(index, proto, alive)
             self.nodes.append(node)
@@ -54,19 +54,19 @@ class ArtifactGraph:
                 alive.update(node.outputs)
         self.data_nodes = [node for node in self.nodes if self._carries(node)]
         self.producer = {name: node for node in self.nodes for name in node.outputs}
-        self.readers: dict[str, list[Node]] = defaultdict(list)
+        self.readers: dict[str, list[ArtifactNode]] = defaultdict(list)
         for node in self.data_nodes:
             for name in dict.fromkeys(node.data):
                 self.readers[name].append(node)
 
-    def _carries(self, node: Node) -> bool:
+    def _carries(self, node: ArtifactNode) -> bool:
         return bool(node.data) and node.operator not in SHAPE_OPERATORS
 
-    def reads_weights(self, node: Node) -> bool:
+    def reads_weights(self, node: ArtifactNode) -> bool:
         """Whether it reads a constant of more than one element."""
         return not self._numbers.issuperset(node.constants)
 
-    def next_nodes(self, node: Node) -> Iterator[Node]:
+    def next_nodes(self, node: ArtifactNode) -> Iterator[ArtifactNode]:
         """The data nodes that read a node's outputs."""
         seen = set()
         for name in node.outputs:
@@ -75,7 +75,7 @@ class ArtifactGraph:
                     seen.add(reader.index)
                     yield reader
 
-    def descendants(self, node: Node) -> set[int]:
+    def descendants(self, node: ArtifactNode) -> set[int]:
         """Indices of all data nodes that depend on a node."""
         found: set[int] = set()
         waiting = [node]
@@ -87,13 +87,13 @@ class ArtifactGraph:
         return found
 
 
-def _node(index: int, proto: onnx.NodeProto, alive: set[str]) -> Node:
+def _node(index: int, proto: onnx.NodeProto, alive: set[str]) -> ArtifactNode:
     inputs = [name for name in proto.input if name]
     for attribute in proto.attribute:  # what a body reads from outside is an input too
         for body in [attribute.g, *attribute.graphs]:
             inputs += sorted(_outer_names(body))
     attributes = [str(onnx.helper.printable_attribute(attribute)) for attribute in proto.attribute]
-    return Node(
+    return ArtifactNode(
         index,
         proto.name or f"{proto.op_type}_{index}",
         proto.op_type,

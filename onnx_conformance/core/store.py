@@ -34,7 +34,7 @@ class CorruptEntryWarning(UserWarning):
 
 
 @dataclass(frozen=True)
-class Entry:
+class CacheEntry:
     """A whole, verified entry: its directory and the builder's facts about it."""
 
     path: Path
@@ -88,7 +88,9 @@ class Store:
                 "name another with --cache-dir, or use --no-cache"
             ) from error
 
-    def get_or_build(self, kind: str, key: str, build: Callable[[Path], dict[str, Any]]) -> Entry:
+    def get_or_build(
+        self, kind: str, key: str, build: Callable[[Path], dict[str, Any]]
+    ) -> CacheEntry:
         """The entry, built by ``build(directory) -> facts`` if it is absent or corrupt."""
         self._use()
         place = self.root / kind / key
@@ -108,7 +110,7 @@ class Store:
         with FileLock(folder / f"{key}.work.lock"):
             yield
 
-    def peek(self, kind: str, key: str) -> Entry | None:
+    def peek(self, kind: str, key: str) -> CacheEntry | None:
         """The verified entry, or None; builds nothing."""
         place = self.root / kind / key
         if not place.is_dir():
@@ -117,7 +119,7 @@ class Store:
         with FileLock(f"{place}.lock"):
             return self.read(place)
 
-    def read(self, place: Path) -> Entry | None:
+    def read(self, place: Path) -> CacheEntry | None:
         """The verified entry at ``place``, or None; a corrupt one is removed with a warning."""
         if not place.is_dir():
             return None
@@ -131,7 +133,7 @@ class Store:
             wrong = [f"{MANIFEST} ({error})"]
         if not wrong:
             os.utime(place / MANIFEST)  # when it was last used
-            return Entry(place, facts, digests)
+            return CacheEntry(place, facts, digests)
         shutil.rmtree(place)  # first: under pytest's filters a warning may be an exception
         message = f"cache entry {place} is corrupt ({', '.join(wrong)}); building it anew"
         warnings.warn(CorruptEntryWarning(message), stacklevel=3)
@@ -185,7 +187,7 @@ class Store:
             except Timeout:
                 yield int(path.name.partition("-")[0])
 
-    def _write(self, place: Path, build: Callable[[Path], dict[str, Any]]) -> Entry:
+    def _write(self, place: Path, build: Callable[[Path], dict[str, Any]]) -> CacheEntry:
         partial = place.with_name(f"{place.name}.partial")
         shutil.rmtree(partial, ignore_errors=True)  # left by a killed writer; we hold the lock
         partial.mkdir()
@@ -200,4 +202,4 @@ class Store:
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
             raise
-        return Entry(place, facts, digests)
+        return CacheEntry(place, facts, digests)

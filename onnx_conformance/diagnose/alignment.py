@@ -13,7 +13,7 @@ import numpy as np
 from onnx_conformance.core.arrays import Array
 from onnx_conformance.core.artifact_graph import ArtifactGraph
 from onnx_conformance.core.tolerances import Rule
-from onnx_conformance.core.traces import TINY, Traced, relative_errors
+from onnx_conformance.core.traces import TINY, TensorRecord, relative_errors
 from onnx_conformance.diagnose.divergence import TensorError
 from onnx_conformance.run.native_traces import NativeTrace, elements_of, layouts
 
@@ -52,7 +52,7 @@ class Aligner:
     """Finds for each tensor of an artifact the native tensors that explain it."""
 
     def __init__(
-        self, native: NativeTrace, traced: Mapping[str, Traced], folder: Path, rule: Rule
+        self, native: NativeTrace, traced: Mapping[str, TensorRecord], folder: Path, rule: Rule
     ) -> None:
         self.native = native
         self.traced = traced
@@ -135,7 +135,7 @@ class Aligner:
             ),
         )
 
-    def _may_match(self, place: int, record: Traced) -> bool:
+    def _may_match(self, place: int, record: TensorRecord) -> bool:
         """Whether statistics, which err no more than their tensor, leave it possible."""
         native = self.native.records[place]
         if native["nonfinite"] != record["nonfinite"]:

@@ -29,8 +29,8 @@ from onnx_conformance.core.project import project
 from onnx_conformance.diagnose.divergence import Divergence
 from onnx_conformance.diagnose.messages import failure_message
 from onnx_conformance.diagnose.subgraph import write_arrays, write_subgraph
+from onnx_conformance.inputs.batch_layout import BatchLayout, FileNames, file_layout
 from onnx_conformance.inputs.recipes import Inputs
-from onnx_conformance.inputs.sample_arrays import Layout, Names, file_layout
 from onnx_conformance.run.cache_keys import environment
 from onnx_conformance.run.run_record import Run
 from onnx_conformance.run.runtime_side import session_request
@@ -146,9 +146,9 @@ def _fed(subject: Subject, artifact: Artifact, inputs: Outputs) -> Outputs:
     return {f"{place}/{name}": array for place, call in calls for name, array in call.items()}
 
 
-def _layout(subject: Subject, artifact: Artifact) -> Layout:
+def _layout(subject: Subject, artifact: Artifact) -> BatchLayout:
     """How the file takes samples, under the spec's names: ``reproduce.py`` gives the file's."""
-    return replace(file_layout(subject.model, artifact.facts), names=Names())
+    return replace(file_layout(subject.model, artifact.facts), names=FileNames())
 
 
 def _samples(inputs: Outputs) -> Inputs:
@@ -158,7 +158,7 @@ def _samples(inputs: Outputs) -> Inputs:
 def _session_of(run: Run, subject: Subject, artifact: Artifact, graph_level: str) -> dict[str, Any]:
     """What ``reproduce.py`` needs to open the session and feed it as the suite did."""
     request = session_request(subject.case, artifact, graph_level or subject.graph_level)
-    names = Names.of(subject.model, artifact.facts)
+    names = FileNames.of(subject.model, artifact.facts)
     return {
         "inputs": names.inputs,
         "outputs": names.outputs,

@@ -11,7 +11,7 @@ from functools import cached_property
 
 from onnx_conformance.checks.audit.findings import AuditReport
 from onnx_conformance.checks.initializers import audit_of, stored_weights
-from onnx_conformance.core.artifact_graph import ArtifactGraph, Node
+from onnx_conformance.core.artifact_graph import ArtifactGraph, ArtifactNode
 from onnx_conformance.core.onnx_file import load_model
 from onnx_conformance.diagnose.alignment import Aligner
 from onnx_conformance.run.live_subject import LiveSubject
@@ -42,17 +42,17 @@ class Ownership:
                 found[finding.initializer].add(layer_of(finding.native))
         return found
 
-    def reads_damaged(self, node: Node) -> bool:
+    def reads_damaged(self, node: ArtifactNode) -> bool:
         """Whether it reads a weight that is native's, but damaged."""
         return not self._damaged.isdisjoint(node.constants)
 
-    def modules(self, node: Node) -> set[str]:
+    def modules(self, node: ArtifactNode) -> set[str]:
         """Modules or layers whose undamaged weights it reads."""
         if self.reads_damaged(node):
             return set()
         return self.touched(node)
 
-    def touched(self, node: Node) -> set[str]:
+    def touched(self, node: ArtifactNode) -> set[str]:
         """Modules or layers whose weights it reads, damaged or not."""
         return set().union(*(self._modules.get(name, set()) for name in node.constants))
 
@@ -92,7 +92,7 @@ class Peers:
         self._native = aligner.native
         self._operators: dict[str, Counter[str]] = defaultdict(Counter)  # what native calls them
         self._first: dict[str, set[str]] = defaultdict(set)  # native's first step from the input
-        self._faultless: dict[str, list[Node]] = defaultdict(list)
+        self._faultless: dict[str, list[ArtifactNode]] = defaultdict(list)
         for node in graph.data_nodes:
             matches = [m for name in node.outputs for m in aligner.matches(name)]
             if not matches:
@@ -134,7 +134,7 @@ class Peers:
             found.update(dict.fromkeys(level))
         return list(found)
 
-    def _of_owner(self, node: Node) -> list[int]:
+    def _of_owner(self, node: ArtifactNode) -> list[int]:
         """Native tensors made in the modules whose weights a node reads."""
         modules = self._ownership.modules(node)
         return [
@@ -143,13 +143,13 @@ class Peers:
             if record["module"] in modules and record["operator"] != "input"
         ]
 
-    def inputs_of_owner(self, node: Node) -> set[int]:
+    def inputs_of_owner(self, node: ArtifactNode) -> set[int]:
         """What those modules read from outside; empty where the node reads no known weight."""
         made = set(self._of_owner(node))
         records = self._native.records
         return {source for place in made for source in records[place]["inputs"]} - made
 
-    def rest_of_owner(self, node: Node) -> tuple[int, ...]:
+    def rest_of_owner(self, node: ArtifactNode) -> tuple[int, ...]:
         """What the modules whose weights a node reads still do with weights to its result."""
         known = [match.native for name in node.outputs for match in self._aligner.matches(name)]
         later = set(self._after(known)).difference(known)
@@ -161,7 +161,7 @@ class Peers:
         record = self._native.records[place]
         return record["weighted"] and not record["derived"]
 
-    def gap(self, node: Node, places: Sequence[int]) -> tuple[int, ...]:
+    def gap(self, node: ArtifactNode, places: Sequence[int]) -> tuple[int, ...]:
         """Native tensors between ``places`` and the first step that nodes of this kind take.
 
         Empty where it is taken at once, or where it is not known what the kind stands for.
@@ -176,7 +176,7 @@ class Peers:
         return self._one_further(nexts, steps)
 
     def gap_of_sum(
-        self, node: Node, places: Sequence[int], others: Sequence[int]
+        self, node: ArtifactNode, places: Sequence[int], others: Sequence[int]
     ) -> tuple[int, ...]:
         """Like :meth:`gap`, for a node that joins ``places`` with ``others``."""
         joined = {later for place in others for later in self._native.consumers(place)}
@@ -199,7 +199,7 @@ class Peers:
                     return (start,)
         return ()
 
-    def knows_first_step(self, node: Node) -> bool:
+    def knows_first_step(self, node: ArtifactNode) -> bool:
         """Whether it is known how native begins what nodes of this kind do."""
         return bool(self._first.get(node.operator))
 
@@ -222,16 +222,16 @@ class Peers:
         known = sum(1 << match.native for match in matches)
         return any(not self._native.following[match.native] & ~known for match in matches)
 
-    def never_explained(self, node: Node) -> bool:
+    def never_explained(self, node: ArtifactNode) -> bool:
         """Whether nodes of this kind are, in this artifact, steps that native never shows."""
         return node.operator not in self._operators and bool(self._faultless.get(node.operator))
 
-    def is_unlike_its_kind(self, node: Node) -> bool:
+    def is_unlike_its_kind(self, node: ArtifactNode) -> bool:
         """Whether no found faultless node of its kind has its attributes."""
         like = self._faultless.get(node.operator, [])
         return bool(like) and all(other.attributes != node.attributes for other in like)
 
-    def candidates(self, node: Node) -> Iterator[list[int]]:
+    def candidates(self, node: ArtifactNode) -> Iterator[list[int]]:
         """Native tensors that a node's output may be, the likeliest set first."""
         made = self._of_owner(node)
         records = self._native.records

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 
-from onnx_conformance.core.artifact_graph import ArtifactGraph, Node
+from onnx_conformance.core.artifact_graph import ArtifactGraph, ArtifactNode
 from onnx_conformance.diagnose.alignment import Aligner, TensorMatch
 from onnx_conformance.diagnose.peers import Ownership, Peers
 
@@ -22,11 +22,11 @@ class NoOpNodes:
         self._graph = graph
         self._aligner = aligner
 
-    def before(self, name: str) -> Node | None:
+    def before(self, name: str) -> ArtifactNode | None:
         """The first of the nodes before a tensor that do nothing."""
         return next(reversed(self._chain(name)), None)
 
-    def suspicious_before(self, node: Node) -> Node | None:
+    def suspicious_before(self, node: ArtifactNode) -> ArtifactNode | None:
         """The first of the nodes that do nothing before a node, if one has busier peers."""
         for name in node.data:
             chain = self._chain(name)
@@ -34,15 +34,15 @@ class NoOpNodes:
                 return chain[-1]
         return None
 
-    def _is_suspicious(self, node: Node) -> bool:
+    def _is_suspicious(self, node: ArtifactNode) -> bool:
         """Whether nodes of its operator are known, and all the others do something."""
         like = [n for n in self._graph.data_nodes if n.operator == node.operator and n is not node]
         known = [n for n in like if any(self._aligner.matches(name) for name in n.outputs)]
         return bool(known) and not any(self._chain(n.outputs[0]) for n in known)
 
-    def _chain(self, name: str) -> list[Node]:
+    def _chain(self, name: str) -> list[ArtifactNode]:
         """The nodes before a tensor that do nothing and change no layout, the last first."""
-        found: list[Node] = []
+        found: list[ArtifactNode] = []
         producer = self._graph.producer.get(name)
         while producer is not None and producer.operator not in LAYOUT and producer.data:
             after = {match.native for match in self._aligner.matches(name)}
@@ -69,7 +69,7 @@ class Suspect:
         why: what decided, where another node came into question.
     """
 
-    node: Node
+    node: ArtifactNode
     expected: TensorMatch | None = None
     missing: tuple[int, ...] = ()
     why: str = ""
@@ -90,7 +90,7 @@ class RootCause:
         self._no_op_nodes = NoOpNodes(graph, aligner)
         self._peers = Peers(graph, aligner, self.good, ownership)
 
-    def explained(self, node: Node) -> bool:
+    def explained(self, node: ArtifactNode) -> bool:
         """Whether native knows one of its outputs."""
         return any(self.aligner.matches(name) for name in node.outputs)
 
@@ -105,7 +105,7 @@ class RootCause:
                 good.add(node.index)
         return good
 
-    def bad_nodes(self) -> list[Node]:
+    def bad_nodes(self) -> list[ArtifactNode]:
         """The nodes that are not found faultless, in the file's order."""
         return [node for node in self.graph.data_nodes if node.index not in self.good]
 
@@ -121,11 +121,11 @@ class RootCause:
             found.setdefault(suspect.node.index, suspect)
         return list(found.values())
 
-    def _has_bad_input(self, node: Node, bad: set[int]) -> bool:
+    def _has_bad_input(self, node: ArtifactNode, bad: set[int]) -> bool:
         producers = [self.graph.producer.get(name) for name in node.data]
         return any(producer is not None and producer.index in bad for producer in producers)
 
-    def _decide(self, node: Node) -> Suspect:
+    def _decide(self, node: ArtifactNode) -> Suspect:
         """Decide between a bad node and its neighbours."""
         missing, at = self._missing(node)
         if missing:
@@ -160,7 +160,7 @@ class RootCause:
 
     # -- what the file leaves out ----------------------------------------------------------
 
-    def _missing(self, node: Node) -> tuple[tuple[int, ...], str]:
+    def _missing(self, node: ArtifactNode) -> tuple[tuple[int, ...], str]:
         """Native tensors between a node's input and its own operator, and that input."""
         expected = self._peers.inputs_of_owner(node)
         for name in node.data:
@@ -173,14 +173,16 @@ class RootCause:
                 return gap, name
         return (), ""
 
-    def _gap_of_sum(self, node: Node, name: str, places: list[int]) -> tuple[int, ...]:
+    def _gap_of_sum(self, node: ArtifactNode, name: str, places: list[int]) -> tuple[int, ...]:
         others = [other for other in dict.fromkeys(node.data) if other != name]
         if len(others) != 1:
             return ()
         known = [match.native for match in self.aligner.matches(others[0])]
         return self._peers.gap_of_sum(node, places, known)
 
-    def _short_producer(self, node: Node, name: str) -> tuple[Node | None, tuple[int, ...]]:
+    def _short_producer(
+        self, node: ArtifactNode, name: str
+    ) -> tuple[ArtifactNode | None, tuple[int, ...]]:
         """The producer of a tensor, if its layers do more with their weights, and what they do.
 
         Not if a later node reads weights of those layers, or ones that nobody knows: that is
@@ -201,7 +203,7 @@ class RootCause:
         )
         return (producer, rest) if rest and not goes_on else (None, ())
 
-    def _as_expected(self, node: Node, places: Collection[int]) -> TensorMatch | None:
+    def _as_expected(self, node: ArtifactNode, places: Collection[int]) -> TensorMatch | None:
         return self.aligner.nearest(node.outputs[0], sorted(places))
 
     def _wrong_ends(self, outputs: Collection[str]) -> Iterator[Suspect]:
@@ -223,7 +225,7 @@ class RootCause:
 
     # -- neighbours --------------------------------------------------------------------------
 
-    def _further(self, node: Node) -> tuple[Node, str]:
+    def _further(self, node: ArtifactNode) -> tuple[ArtifactNode, str]:
         """A later node, where this one is of a kind that native never shows."""
         here, chain = node, [node]
         while self._peers.never_explained(here):
@@ -242,14 +244,14 @@ class RootCause:
             return unlike, "its attributes differ from those of other nodes of its kind"
         return here, f"native shows no result of the kind of '{node.name}' before it"
 
-    def _greater_jump(self, node: Node) -> Node | None:
+    def _greater_jump(self, node: ArtifactNode) -> ArtifactNode | None:
         """An earlier node at which the error grew by more, though it stayed within budget."""
         after = self.expected(node)
         if after is None:
             return None
         growth = after.error.noise_floors / max(self._worst_input(node), 1.0)
-        best: Node | None = None
-        here: Node | None = node
+        best: ArtifactNode | None = None
+        here: ArtifactNode | None = node
         while here is not None:
             here = self._noisiest_producer(here)
             if here is None or not self.explained(here):
@@ -258,9 +260,9 @@ class RootCause:
                 best, growth = here, self.growth(here)
         return best
 
-    def _unexplained_before(self, node: Node) -> Node | None:
+    def _unexplained_before(self, node: ArtifactNode) -> ArtifactNode | None:
         """The first of the unexplained nodes in one piece that an explained one reads."""
-        found: list[Node] = []
+        found: list[ArtifactNode] = []
         waiting = [node]
         while waiting:
             producers = [self.graph.producer.get(name) for name in waiting.pop().data]
@@ -269,28 +271,28 @@ class RootCause:
             waiting += more
         return min(found, key=lambda other: other.index, default=None)
 
-    def _most_growth(self) -> Node:
+    def _most_growth(self) -> ArtifactNode:
         """The explained node that adds most error, of those that read damaged weights if any do."""
         explained = [node for node in self.graph.data_nodes if self.explained(node)]
         damaged = [node for node in self.graph.data_nodes if self._ownership.reads_damaged(node)]
         return max(damaged or explained, key=self.growth)
 
-    def growth(self, node: Node) -> float:
+    def growth(self, node: ArtifactNode) -> float:
         """By how much a node multiplies the error, in noise floors; within one nothing counts."""
         return self.ratio(node) / max(self._worst_input(node), 1.0)
 
-    def ratio(self, node: Node) -> float:
+    def ratio(self, node: ArtifactNode) -> float:
         """The error of its best explained output, in noise floors; 0 if none is explained."""
         return min(
             (m.error.noise_floors for name in node.outputs for m in self.aligner.matches(name)[:1]),
             default=0.0,
         )
 
-    def _worst_input(self, node: Node) -> float:
+    def _worst_input(self, node: ArtifactNode) -> float:
         before = self.before(node)
         return before.error.noise_floors if before else 0.0
 
-    def _noisiest_producer(self, node: Node) -> Node | None:
+    def _noisiest_producer(self, node: ArtifactNode) -> ArtifactNode | None:
         before = [
             (m.error.noise_floors, name)
             for name in node.data
@@ -298,14 +300,14 @@ class RootCause:
         ]
         return self.graph.producer.get(max(before)[1]) if before else None
 
-    def before(self, node: Node) -> TensorMatch | None:
+    def before(self, node: ArtifactNode) -> TensorMatch | None:
         """The worst match among its data inputs."""
         found = [self.aligner.matches(name)[0] for name in node.data if self.aligner.matches(name)]
         return max(found, key=lambda match: match.error.noise_floors, default=None)
 
     # -- what native has there --------------------------------------------------------------
 
-    def expected(self, node: Node) -> TensorMatch | None:
+    def expected(self, node: ArtifactNode) -> TensorMatch | None:
         """The native tensor that its output should be: near its inputs, of its like's operator."""
         if self.explained(node):
             return next(self.aligner.matches(o)[0] for o in node.outputs if self.aligner.matches(o))
@@ -318,7 +320,7 @@ class RootCause:
                 return replace(found, within=False)
         return None
 
-    def following(self, node: Node) -> tuple[int, tuple[str, ...]]:
+    def following(self, node: ArtifactNode) -> tuple[int, tuple[str, ...]]:
         """How many bad nodes follow from a node, and the names of the next."""
         bad = {other.index for other in self.bad_nodes()}
         later = self.graph.descendants(node) & bad

@@ -13,7 +13,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from onnx_conformance.core.arrays import Array
-from onnx_conformance.core.artifact_graph import Node
+from onnx_conformance.core.artifact_graph import ArtifactNode
 from onnx_conformance.core.compute_modes import ULP
 from onnx_conformance.core.onnx_file import load_model
 from onnx_conformance.core.traces import relative_errors
@@ -56,7 +56,7 @@ class _Cutter:
         names = tuple(node.name for node in nodes)
         return Subgraph(model.SerializeToString(), input_set, {end: expected}, {end: limits}, names)
 
-    def _up_to_something_known(self, suspect: Suspect) -> list[Node]:
+    def _up_to_something_known(self, suspect: Suspect) -> list[ArtifactNode]:
         """The suspect, and the nodes after it until one whose result native has."""
         chain = [suspect.node]
         while self._traced.root_cause.expected(chain[-1]) is None and len(chain) < MOST_NODES - 1:
@@ -67,7 +67,7 @@ class _Cutter:
         return chain
 
     def _judged_end(
-        self, chain: list[Node], suspect: Suspect, outputs: list[str]
+        self, chain: list[ArtifactNode], suspect: Suspect, outputs: list[str]
     ) -> tuple[str, Array | None, dict[str, float]]:
         """The output that is judged, what it should be, and what its errors may be."""
         for name in chain[-1].outputs:
@@ -111,7 +111,7 @@ class _Cutter:
         rms, largest = self._aligner.native.allowance(match.native, rule)
         return {"rms": rule["factor"] * rms, "max": rule["factor"] * largest}
 
-    def _with_steps_before(self, chain: list[Node]) -> list[Node]:
+    def _with_steps_before(self, chain: list[ArtifactNode]) -> list[ArtifactNode]:
         """The chain with nodes before it that make what native does not explain."""
         nodes = {node.index: node for node in chain}
         waiting = list(chain)
@@ -152,7 +152,7 @@ class _Cutter:
 
     def _model(
         self,
-        nodes: list[Node],
+        nodes: list[ArtifactNode],
         input_set: dict[str, Array],
         weights: list[onnx.TensorProto],
         end: str,

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from onnx_conformance.core.padded_rows import stacked
 from onnx_conformance.core.registry import Registry
 from onnx_conformance.core.spec import MIDDLE, Axes, ModelSpec, TensorSpec, sizes_of
+from onnx_conformance.inputs.batch_layout import native_layout
 from onnx_conformance.inputs.recipes import Inputs, RawInputs, Recipe, found_recipes
-from onnx_conformance.inputs.sample_arrays import native_layout
 from onnx_conformance.inputs.sweep_plan import extra_batches
 
 

@@ -25,8 +25,8 @@ from onnx_conformance.core.domains import Bounded, Choice, Integers, Mask
 from onnx_conformance.core.size_expressions import names_in
 from onnx_conformance.core.spec import MIDDLE, ModelSpec, TensorSpec
 from onnx_conformance.core.ties import BESIDE
+from onnx_conformance.inputs.batch_layout import BatchLayout
 from onnx_conformance.inputs.recipes import Inputs, Recipe
-from onnx_conformance.inputs.sample_arrays import Layout
 
 CALLS = 8
 LEAST_CALLS = 2
@@ -61,11 +61,11 @@ class Loop(Inputs):
         )
         self.calls = tuple(calls)
 
-    def groups(self, layout: Layout) -> list[list[Inputs]]:
+    def groups(self, layout: BatchLayout) -> list[list[Inputs]]:
         """The calls as a worker takes them, in order, for each group of samples of a call."""
         return [list(calls) for calls in zip(*map(layout.calls, self.calls), strict=True)]
 
-    def rows(self, layout: Layout, groups: Sequence[Sequence[Outputs]]) -> dict[str, Array]:
+    def rows(self, layout: BatchLayout, groups: Sequence[Sequence[Outputs]]) -> dict[str, Array]:
         """What the groups' calls answered, a row for each sample, under names that say the call."""
         found: dict[str, Array] = {}
         for place, answers in enumerate(zip(*groups, strict=True)):

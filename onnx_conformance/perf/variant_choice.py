@@ -174,7 +174,7 @@ def slower(timed: VariantTiming | None) -> bool:
     return timed is not None and timed.over_plain is not None and timed.over_plain.high < 1.0
 
 
-def answer(variants: Sequence[JudgedVariant], batch: int) -> str:
+def recommendation(variants: Sequence[JudgedVariant], batch: int) -> str:
     """One sentence: the fastest variant that may be shipped at a batch size."""
     best = front(variants, batch)
     proved = front([one for one in variants if one.verdict == PASSED], batch)

@@ -12,8 +12,8 @@ from onnx_conformance.perf.variant_choice import (
     PLAIN,
     JudgedVariant,
     VariantsDocument,
-    answer,
     front,
+    recommendation,
     slower,
 )
 from onnx_conformance.report.columns import RED_OUTCOMES
@@ -39,7 +39,7 @@ def render(document: VariantsDocument) -> str:
         "plain": PLAIN,
         "decided": any(one.decides for one in variants),
         "slower": slower,
-        "answers": [answer(variants, batch) for batch in batches],
+        "answers": [recommendation(variants, batch) for batch in batches],
         "fronts": {batch: {one.name for one in front(variants, batch)} for batch in batches},
         "plots": {batch: speed_by_error(variants, batch, f"p{batch}") for batch in batches},
         "red": any(one.verdict in RED_OUTCOMES for one in variants),

@@ -9,8 +9,8 @@ from markupsafe import Markup
 
 from onnx_conformance.perf.latency.latency_table import milliseconds, ratio_text
 from onnx_conformance.perf.latency.ratios import Ratio
-from onnx_conformance.perf.version_answer import RED, WORDS, VersionsDocument, worse
 from onnx_conformance.perf.version_comparison import Comparison, VersionCell
+from onnx_conformance.perf.versions_document import RED, WORDS, VersionsDocument, worse
 from onnx_conformance.report.columns import FAILED, INCOMPLETE, PROVED
 from onnx_conformance.report.pages import page
 from onnx_conformance.report.plots import (

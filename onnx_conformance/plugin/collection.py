@@ -25,7 +25,7 @@ from onnx_conformance.plugin.state import (
     gpu_mark,
     run_workers,
 )
-from onnx_conformance.run.known_failures import find
+from onnx_conformance.run.known_failures import find_known_failure
 
 WHOLE_MODELS = "conformance_whole_models"  # in what a worker of pytest-xdist is given
 
@@ -99,7 +99,7 @@ def _cases(run: PerfRun, marker: pytest.Mark) -> list[Case]:
 
 def _case_marks(run: PerfRun, case: Case, check: str) -> list[pytest.MarkDecorator]:
     marks = gpu_mark(case)
-    known = find(run.known_failures, case, check)
+    known = find_known_failure(run.known_failures, case, check)
     if known is not None:
         marks.append(pytest.mark.xfail(reason=str(known), strict=True, raises=KnownRed))
     return marks

@@ -42,7 +42,7 @@ from onnx_conformance.report.pages import write_page
 from onnx_conformance.report.saved_artifacts import save_artifacts
 from onnx_conformance.run.cache_keys import environment
 from onnx_conformance.run.clock import Clock
-from onnx_conformance.run.known_failures import explanations
+from onnx_conformance.run.known_failures import operator_entry_problems
 
 MEASURED = "conformance_time"  # in what a worker of xdist hands over at its end
 
@@ -185,7 +185,7 @@ class Collector:
         if not (self.rows or self.selected or empty):
             return
         cases = make_cases(self.run, self.rows, self.facts)
-        explained = explanations(self.run.known_failures, self.rows, self._operators())
+        explained = operator_entry_problems(self.run.known_failures, self.rows, self._operators())
         self.problems += self.run.refused
         if self.shard is None:
             self.problems += absent_requirements(self.run.required, cases, self.probes)

@@ -39,7 +39,7 @@ MOST_SEEDS = 2**31  # recipes add small numbers to a seed, and TensorFlow accept
 
 
 @dataclass(frozen=True)
-class RunRecords:
+class RegisteredNames:
     """Names of the records that the options of a run add.
 
     Args:
@@ -61,7 +61,7 @@ class RunRecords:
     unchained: str = ""
 
 
-def shared_records(records: RunRecords) -> dict[str, Any]:
+def shared_records(records: RegisteredNames) -> dict[str, Any]:
     """What a worker of pytest-xdist need not look at again: models are built to be looked at."""
     return {
         **asdict(records),
@@ -72,17 +72,17 @@ def shared_records(records: RunRecords) -> dict[str, Any]:
     }
 
 
-def _adopt_shared(shared: dict[str, Any]) -> RunRecords:
+def _adopt_shared(shared: dict[str, Any]) -> RegisteredNames:
     for record in shared["records_of_plugins"]:
         if record["name"] in PROVIDERS:
             PROVIDERS.forget(record["name"])
         PROVIDERS.register(record["name"], Provider(**record))
     adopt_data(shared["records_of_models"])
     fields = ("plugins", "models", "refused", "answers", "artifacts", "chains", "unchained")
-    return RunRecords(*(shared[name] for name in fields))
+    return RegisteredNames(*(shared[name] for name in fields))
 
 
-def adopt_records(config: Any) -> RunRecords:
+def adopt_records(config: Any) -> RegisteredNames:
     """Register what pytest's options name from elsewhere.
 
     Raises:
@@ -105,13 +105,13 @@ def adopt_records(config: Any) -> RunRecords:
         adopt_evaluation(option("evaluation_data"), option("calibration_data") or "", models)
     artifacts = tuple(option("artifact"))
     if artifact and not option("against"):
-        return RunRecords(plugins, models, refused, answers, artifact.judged)
+        return RegisteredNames(plugins, models, refused, answers, artifact.judged)
     rows = [tuple(map(str, one.chains)) if one else () for one in (artifact, reference)]
     problem = artifact.problem if artifact else ""
-    return RunRecords(plugins, models, refused, answers, artifacts + rows[0], rows[1], problem)
+    return RegisteredNames(plugins, models, refused, answers, artifacts + rows[0], rows[1], problem)
 
 
-def make_run(config: Any, records: RunRecords) -> PerfRun:
+def make_run(config: Any, records: RegisteredNames) -> PerfRun:
     """Read and validate pytest's options; it registers nothing.
 
     Raises:
@@ -183,7 +183,7 @@ def _path(name: str | None) -> Path | None:
     return Path(name) if name else None
 
 
-def _selection(option: Any, records: RunRecords) -> Selection:
+def _selection(option: Any, records: RegisteredNames) -> Selection:
     levels = tuple(dict.fromkeys(option("graph_level")))
     return Selection(
         records.models,
@@ -316,7 +316,7 @@ def _known_failures(file: str) -> list[KnownFailure]:
     return load_known_failures(Path(file), CHECKS) if file else []
 
 
-def _providers(named: tuple[str, ...], records: RunRecords) -> tuple[str, ...]:
+def _providers(named: tuple[str, ...], records: RegisteredNames) -> tuple[str, ...]:
     """The providers that were named, and recorded answers; else the default ones and plugins."""
     if named or records.answers:
         return tuple(dict.fromkeys((*named, *records.answers)))

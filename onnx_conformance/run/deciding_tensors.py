@@ -14,14 +14,14 @@ import numpy as np
 import onnx
 
 from onnx_conformance.core.arrays import Array
-from onnx_conformance.core.artifact_graph import ArtifactGraph, Node
+from onnx_conformance.core.artifact_graph import ArtifactGraph, ArtifactNode
 from onnx_conformance.core.compute_modes import ULP
 from onnx_conformance.core.tolerances import Rule
 from onnx_conformance.core.traces import TINY, relative_errors, rms
+from onnx_conformance.inputs.batch_layout import file_layout
 from onnx_conformance.inputs.recipes import Inputs
-from onnx_conformance.inputs.sample_arrays import file_layout
 from onnx_conformance.run.native_traces import NativeTrace, layouts, native_trace, scratch
-from onnx_conformance.run.subject import Deciding, Subject
+from onnx_conformance.run.subject import DecidingTensor, Subject
 
 if TYPE_CHECKING:
     from onnx_conformance.run.run_workers import RunWorkers
@@ -47,7 +47,7 @@ FLOATS = (
 
 def deciding_values(
     workers: RunWorkers, subject: Subject, inputs: Inputs, rule: Rule
-) -> list[Deciding]:
+) -> list[DecidingTensor]:
     """Each floating tensor of the file that decides an output, and the nearest of native's.
 
     Of a model of floating outputs alone, the outputs themselves. Those that resemble nothing of
@@ -87,7 +87,7 @@ def _frontier(graph: ArtifactGraph) -> Iterator[str]:
 
 
 def _before(
-    graph: ArtifactGraph, node: Node | None, types: dict[str, int], seen: set[int]
+    graph: ArtifactGraph, node: ArtifactNode | None, types: dict[str, int], seen: set[int]
 ) -> Iterator[str]:
     if node is None or node.index in seen:
         return
@@ -126,12 +126,12 @@ def _holds_decisions(native: NativeTrace, place: int) -> bool:
 
 def _nearest(
     native: NativeTrace, name: str, graph: ArtifactGraph, array: Array, rule: Rule
-) -> Deciding | None:
+) -> DecidingTensor | None:
     """The native tensor to which most elements are closest.
 
     All elements count; of a native tensor that holds decisions only most.
     """
-    best: Deciding | None = None
+    best: DecidingTensor | None = None
     usual = np.inf
     size, floor = rms(array[np.isfinite(array)]), rule["floor_ulp"] * ULP
     for place in native.by_size.get(array.size, []) if array.size else ():
@@ -148,7 +148,7 @@ def _nearest(
                 most = relative_errors(wanted, array)[1]
                 measured.append((most, record["noise_max"] + floor))
             worst, noise_floor = max(measured, key=lambda pair: pair[0] / pair[1])
-            best = Deciding(
+            best = DecidingTensor(
                 name, f"{node.operator} '{node.name}'", record["operator"], worst, noise_floor,
                 array,
             )  # fmt: skip

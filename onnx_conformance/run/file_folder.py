@@ -25,7 +25,7 @@ POOLS = ("hf", "hf-tiny")  # of pointers whose parts are known by the files' rol
 
 
 @dataclass(frozen=True)
-class Part:
+class FolderPart:
     """A file that is judged, and which part of a model it stands for.
 
     Args:
@@ -49,7 +49,7 @@ class FileFolder:
         problem: why there are no chains, in one sentence; empty of one file.
     """
 
-    parts: Mapping[str, Part]
+    parts: Mapping[str, FolderPart]
     chains: tuple[Path, ...] = ()
     others: tuple[str, ...] = ()
     problem: str = ""
@@ -129,13 +129,13 @@ def folder_of(
         raise
     inputs, made = entry.facts["inputs"], entry.facts["made"]
     parts = {
-        label: Part(files[label], role, tuple(inputs[label]))
+        label: FolderPart(files[label], role, tuple(inputs[label]))
         for role, label in known.items()
         if not (role == MERGED and made)
     }
     for label, names in made.items():
         role = next(one for calls, one in CALLS_OF_MERGED.items() if label.endswith(calls))
-        parts[label] = Part(entry.path / f"{label}{SUFFIX}", role, tuple(names))
+        parts[label] = FolderPart(entry.path / f"{label}{SUFFIX}", role, tuple(names))
     problem = entry.facts["problem"]
     return FileFolder(
         parts,

@@ -70,7 +70,7 @@ class _Session:
     asked: Counter[str] = field(default_factory=Counter)
 
 
-class Recorder:
+class KitWriter:
     """Writes a kit's folder; one for all clients of a process that record in it."""
 
     def __init__(self, folder: Path) -> None:
@@ -177,16 +177,16 @@ def _keep(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-_RECORDERS: dict[Path, Recorder] = {}
+_WRITERS: dict[Path, KitWriter] = {}
 _LOCK = threading.Lock()
 
 
-def recorder(folder: Path) -> Recorder:
-    """The recorder of a folder in this process."""
+def kit_writer(folder: Path) -> KitWriter:
+    """The writer of a kit's folder in this process."""
     with _LOCK:
-        if folder not in _RECORDERS:
-            _RECORDERS[folder] = Recorder(folder)
-        return _RECORDERS[folder]
+        if folder not in _WRITERS:
+            _WRITERS[folder] = KitWriter(folder)
+        return _WRITERS[folder]
 
 
 class RecordingWorkerClient(ProcessWorkerClient):
@@ -194,7 +194,7 @@ class RecordingWorkerClient(ProcessWorkerClient):
 
     def __init__(self, kind: str, folder: Path, *, threads: int, seed: int) -> None:
         super().__init__(kind, threads=threads)
-        self._recorder = recorder(folder)
+        self._writer = kit_writer(folder)
         self._count = threads, seed
         self._asked: Counter[tuple[SessionKey, str]] = Counter()
 
@@ -206,11 +206,11 @@ class RecordingWorkerClient(ProcessWorkerClient):
             if method == "versions":  # what is not here may be there
                 found["compiled_in"] = [each.ort_name for each in PROVIDERS.values()]
             return found
-        key = self._recorder.session(session)
+        key = self._writer.session(session)
         for inputs in arguments.get("input_sets", ()):
             asked = key, inputs_key(inputs)
             self._asked[asked] += 1
-            self._recorder.request(key, inputs, self._asked[asked])
+            self._writer.request(key, inputs, self._asked[asked])
         found = super().call(method, limit, **{**arguments, "session": on_cpu(session)})
         _refuse_maps(found if method == "run" else [])
         return self._as_of_provider(method, session["provider"], found)
@@ -227,7 +227,7 @@ class RecordingWorkerClient(ProcessWorkerClient):
     def close(self) -> None:
         """End the worker; the kit is whole with the last client's end."""
         super().close()
-        self._recorder.write(*self._count)
+        self._writer.write(*self._count)
 
 
 def _all(placement: dict[str, dict[str, int]]) -> dict[str, int]:

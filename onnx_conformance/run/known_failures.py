@@ -36,7 +36,7 @@ class KnownFailure:
     ``provider`` is what ONNX Runtime calls the one that fails; a column may have any name.
     ``operators`` are those that fail: of files without any of them nothing is known. Whether one
     of a file's is met depends on the model, so such an entry is strict over a run and not over a
-    case (:func:`explanations`).
+    case (:func:`operator_entry_problems`).
     """
 
     cases: str
@@ -152,7 +152,7 @@ def operators_of(subject: Subject) -> Mapping[str, int]:
     return found
 
 
-def explanations(
+def operator_entry_problems(
     known: Iterable[KnownFailure],
     rows: Mapping[Case, Sequence[CheckRow]],
     nodes: Mapping[Case, Container[str]],
@@ -193,7 +193,7 @@ def explanations(
     return problems
 
 
-def find(
+def find_known_failure(
     known: Iterable[KnownFailure], case: Case, check: str, nodes: Container[str] = ()
 ) -> KnownFailure | None:
     """The first entry that covers a check of a case.

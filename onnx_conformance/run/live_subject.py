@@ -19,19 +19,25 @@ from onnx_conformance.core.padded_rows import in_order_of
 from onnx_conformance.core.settings import LEVELS, level_of
 from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.core.tolerances import Tolerances
-from onnx_conformance.core.traces import Traced
-from onnx_conformance.inputs.recipes import Inputs, RawInputs
-from onnx_conformance.inputs.sample_arrays import (
-    Layout,
+from onnx_conformance.core.traces import TensorRecord
+from onnx_conformance.inputs.batch_layout import (
+    BatchLayout,
     file_layout,
     fitted_to,
     fixed_batch,
     with_fixed_sizes,
 )
+from onnx_conformance.inputs.recipes import Inputs, RawInputs
 from onnx_conformance.run.deciding_tensors import deciding_values
 from onnx_conformance.run.noise_floor import noise_floor_of
 from onnx_conformance.run.run_workers import RunWorkers
-from onnx_conformance.run.subject import Answer, Artifact, Deciding, NativeWeights, SessionInfo
+from onnx_conformance.run.subject import (
+    Answer,
+    Artifact,
+    DecidingTensor,
+    NativeWeights,
+    SessionInfo,
+)
 
 
 class LiveSubject:
@@ -72,7 +78,7 @@ class LiveSubject:
         return self._artifact or self.workers.artifact(self.case)
 
     @property
-    def layout(self) -> Layout:
+    def layout(self) -> BatchLayout:
         """How the file takes samples: under its names there, under the spec's here."""
         return file_layout(self.model, self.artifact.facts)
 
@@ -181,7 +187,7 @@ class LiveSubject:
     def unoptimised(self, input_sets: Sequence[Inputs]) -> list[Answer]:
         return self.runs(input_sets, LEVELS["disabled"])
 
-    def ranges(self, inputs: Inputs) -> dict[str, Traced]:
+    def ranges(self, inputs: Inputs) -> dict[str, TensorRecord]:
         call = self.layout.calls(inputs)[0]
         made = [name for node in load_model(self.artifact.path).graph.node for name in node.output]
         with tempfile.TemporaryDirectory() as folder:
@@ -189,7 +195,7 @@ class LiveSubject:
                 self.case, self.artifact.path, call, [name for name in made if name], Path(folder)
             )
 
-    def deciding(self, inputs: Inputs) -> list[Deciding]:
+    def deciding(self, inputs: Inputs) -> list[DecidingTensor]:
         rule = self.tolerances.rule("deciding_values", self.case)
         return deciding_values(self.workers, self, inputs, rule)
 

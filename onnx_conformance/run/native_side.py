@@ -28,9 +28,9 @@ from onnx_conformance.core.native_request import Description, NativeRequest
 from onnx_conformance.core.onnx_file import inspect
 from onnx_conformance.core.settings import Settings
 from onnx_conformance.core.spec import ModelSpec, Preprocessing
-from onnx_conformance.core.store import Entry, Store, file_digest
+from onnx_conformance.core.store import CacheEntry, Store, file_digest
+from onnx_conformance.inputs.batch_layout import file_layout
 from onnx_conformance.inputs.recipes import Inputs
-from onnx_conformance.inputs.sample_arrays import file_layout
 from onnx_conformance.inputs.samples import calibration_inputs, user_inputs
 from onnx_conformance.run import cache_keys
 from onnx_conformance.run.external_artifacts import read_external_artifact
@@ -54,8 +54,8 @@ class NativeSide:
         self._settings = settings
         self._store = store
         self._queues = queues
-        self.models: dict[str, Future[Entry]] = {}
-        self._samples: dict[str, Future[Entry]] = {}
+        self.models: dict[str, Future[CacheEntry]] = {}
+        self._samples: dict[str, Future[CacheEntry]] = {}
         self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="reader")
 
     def queue(self, model: ModelSpec) -> WorkerQueue:
@@ -68,14 +68,14 @@ class NativeSide:
 
     # -- models and artifacts --------------------------------------------------------------
 
-    def model(self, model: ModelSpec) -> Future[Entry]:
+    def model(self, model: ModelSpec) -> Future[CacheEntry]:
         """The model's entry: its weights and their description."""
         if model.name not in self.models:
             queue = self.queue(model)
             self.models[model.name] = queue.submit(lambda: self._prepare(queue, model))
         return self.models[model.name]
 
-    def _prepare(self, queue: WorkerQueue, model: ModelSpec) -> Entry:
+    def _prepare(self, queue: WorkerQueue, model: ModelSpec) -> CacheEntry:
         module = FRAMEWORKS[model.framework].module
         require_modules(model.framework, module)
 
@@ -109,7 +109,9 @@ class NativeSide:
             )
         return self.artifacts[case.artifact_id]
 
-    def _export(self, queue: WorkerQueue, case: Case, model: ModelSpec, weights: Entry) -> Artifact:
+    def _export(
+        self, queue: WorkerQueue, case: Case, model: ModelSpec, weights: CacheEntry
+    ) -> Artifact:
         exporter = EXPORTERS[case.exporter]
 
         def write(path: Path) -> None:
@@ -184,7 +186,7 @@ class NativeSide:
 
     # -- photographs ---------------------------------------------------------------------------
 
-    def sample(self, photograph: Path, preprocessing: Preprocessing) -> Future[Entry]:
+    def sample(self, photograph: Path, preprocessing: Preprocessing) -> Future[CacheEntry]:
         """torchvision's sample of a photograph, as an entry."""
         key = cache_keys.photograph_key(file_digest(photograph), preprocessing)
         if key not in self._samples:
@@ -203,7 +205,7 @@ class NativeSide:
         return self._samples[key]
 
 
-def native_request(model: ModelSpec, weights: Entry, settings: Settings) -> NativeRequest:
+def native_request(model: ModelSpec, weights: CacheEntry, settings: Settings) -> NativeRequest:
     """What a worker must be told of a prepared model that it may not hold."""
     return {
         "model": cache_keys.model_request(model, settings),
@@ -212,7 +214,7 @@ def native_request(model: ModelSpec, weights: Entry, settings: Settings) -> Nati
     }
 
 
-def read_weights(entry: Entry) -> NativeWeights:
+def read_weights(entry: CacheEntry) -> NativeWeights:
     """The tensors of a model's entry."""
     with np.load(entry.path / WEIGHTS) as file:
         arrays = {name: file[name] for name in file.files}
@@ -235,19 +237,19 @@ def read_weights(entry: Entry) -> NativeWeights:
 
 Item = TypeVar("Item")
 T = TypeVar("T")
-Part = tuple[Future[list[T]], int]
+FutureItem = tuple[Future[list[T]], int]
 
 
 class Memo(Generic[T]):
     """A memo of results computed as lists: key -> future of the list, and the place in it."""
 
     def __init__(self) -> None:
-        self._parts: dict[Hashable, Part[T]] = {}
+        self._parts: dict[Hashable, FutureItem[T]] = {}
 
     def __contains__(self, key: Hashable) -> bool:
         return key in self._parts
 
-    def __getitem__(self, key: Hashable) -> Part[T]:
+    def __getitem__(self, key: Hashable) -> FutureItem[T]:
         return self._parts[key]
 
     def add(

@@ -17,7 +17,7 @@ from onnx_conformance.core.compute_modes import ULP
 from onnx_conformance.core.errors import ConformanceError
 from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.core.tolerances import Rule
-from onnx_conformance.core.traces import NativeTraced, Traced
+from onnx_conformance.core.traces import NativeTensorRecord, TensorRecord
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.run.run_workers import RunWorkers
 
@@ -27,7 +27,7 @@ KEPT = 3  # native traces: an image model's needs some hundred megabytes on disk
 class NativeTrace:
     """The native tensors, mapped from their files."""
 
-    def __init__(self, records: Sequence[NativeTraced], folder: Path) -> None:
+    def __init__(self, records: Sequence[NativeTensorRecord], folder: Path) -> None:
         self.records = records
         self._folder = folder
         self.by_size: dict[int, list[int]] = defaultdict(list)
@@ -88,7 +88,7 @@ def _significant(shape: Sequence[int]) -> list[int]:
     return [size for size in shape if size != 1]
 
 
-def elements_of(record: Traced) -> int:
+def elements_of(record: TensorRecord) -> int:
     """How many numbers a tensor holds."""
     return int(np.prod(record["shape"]))
 

@@ -21,12 +21,12 @@ from onnx_conformance.core.compute_modes import FLOAT32, FLOAT64, REFERENCE_MODE
 from onnx_conformance.core.errors import CapabilityMissing, StageFailure
 from onnx_conformance.core.settings import Settings
 from onnx_conformance.core.spec import ModelSpec
-from onnx_conformance.core.store import Entry, Store, key_of
+from onnx_conformance.core.store import CacheEntry, Store, key_of
 from onnx_conformance.core.ties import answered, choices_in
-from onnx_conformance.core.traces import NativeTraced
+from onnx_conformance.core.traces import NativeTensorRecord
+from onnx_conformance.inputs.batch_layout import BatchLayout, native_layout
 from onnx_conformance.inputs.loops import Loop
 from onnx_conformance.inputs.recipes import Inputs
-from onnx_conformance.inputs.sample_arrays import Layout, native_layout
 from onnx_conformance.run import cache_keys
 from onnx_conformance.run.native_side import Memo, NativeSide, native_request, read_weights
 from onnx_conformance.run.noise_floor import PLAIN, NoiseFloor
@@ -46,7 +46,7 @@ class _Native:
 
     queue: WorkerQueue
     model: ModelSpec
-    weights: Entry
+    weights: CacheEntry
     settings: Settings
 
     def call(self, stage: str, what: str, method: str, **arguments: Any) -> Any:
@@ -83,7 +83,7 @@ class _Native:
             for inputs in input_sets
         ]
 
-    def _loop(self, mode: str, layout: Layout, loop: Loop) -> Arrays:
+    def _loop(self, mode: str, layout: BatchLayout, loop: Loop) -> Arrays:
         answers = [self._answers("loop", mode, calls=calls) for calls in loop.groups(layout)]
         return loop.rows(layout, answers)
 
@@ -172,11 +172,13 @@ class NativeAnswers:
 
         return self._submit(model, work)
 
-    def trace(self, model: ModelSpec, inputs: Inputs, folder: Path) -> Future[list[NativeTraced]]:
+    def trace(
+        self, model: ModelSpec, inputs: Inputs, folder: Path
+    ) -> Future[list[NativeTensorRecord]]:
         """Every intermediate tensor in float64, with float32's own error, written to ``folder``."""
 
-        def work(native: _Native) -> list[NativeTraced]:
-            records: list[NativeTraced] = native.call(
+        def work(native: _Native) -> list[NativeTensorRecord]:
+            records: list[NativeTensorRecord] = native.call(
                 "oracle",
                 "trace",
                 "trace",
@@ -343,7 +345,7 @@ def _write_outputs(row: ByMode, directory: Path) -> dict[str, Any]:
     return {}
 
 
-def _read_outputs(entry: Entry) -> ByMode:
+def _read_outputs(entry: CacheEntry) -> ByMode:
     found: ByMode = {}
     with np.load(entry.path / OUTPUTS) as file:
         for label in file.files:

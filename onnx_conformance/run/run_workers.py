@@ -24,7 +24,7 @@ from onnx_conformance.core.native_request import NativeRequest
 from onnx_conformance.core.settings import LEVELS, Settings
 from onnx_conformance.core.spec import ModelSpec, Preprocessing
 from onnx_conformance.core.store import Store
-from onnx_conformance.core.traces import NativeTraced, Traced
+from onnx_conformance.core.traces import NativeTensorRecord, TensorRecord
 from onnx_conformance.inputs.families import InputPlan, plan_of
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.run.clock import Clock
@@ -161,14 +161,16 @@ class RunWorkers:
 
     # -- traces, for localisation ------------------------------------------------------------
 
-    def native_trace(self, model: ModelSpec, inputs: Inputs, folder: Path) -> list[NativeTraced]:
+    def native_trace(
+        self, model: ModelSpec, inputs: Inputs, folder: Path
+    ) -> list[NativeTensorRecord]:
         """Every intermediate tensor of native."""
         return self._clock.wait(self._answers.trace(model, inputs, folder), model.framework)
 
     def artifact_trace(
         self, case: Case, path: Path, inputs: Inputs, names: list[str], folder: Path
-    ) -> dict[str, Traced]:
-        """Tensors of a file by name, unoptimised: :class:`onnx_conformance.core.traces.Traced`."""
+    ) -> dict[str, TensorRecord]:
+        """Records of tensors of a file, by name, as its nodes compute them unoptimised."""
         traced = self._runtime.trace(case, path, inputs, names, folder)
         return self._clock.wait(traced, self._runtime.queue("cpu").name)
 

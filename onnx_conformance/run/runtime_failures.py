@@ -22,7 +22,7 @@ from onnx_conformance.core.worker_messages import RunResult, SessionRequest
 from onnx_conformance.inputs.families import each_alone
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.inputs.samples import typical_inputs
-from onnx_conformance.run.subject import Work
+from onnx_conformance.run.subject import WorkDivision
 from onnx_conformance.run.worker_queue import WorkerQueue
 
 MOST_DEATHS = 2  # a file that ends its process on more inputs is reported once, as a failed stage
@@ -108,7 +108,7 @@ def weighed_on(model: ModelSpec, seed: int) -> Inputs:
 
 def measure_workload(
     queue: WorkerQueue, case: str, session: SessionRequest, inputs: Inputs
-) -> Work:
+) -> WorkDivision:
     """Profile a session in ``queue``, whose worker judges nothing and ends afterwards.
 
     What its runs fail of is for the checks to tell; here it only leaves the work unknown.
@@ -120,10 +120,10 @@ def measure_workload(
     try:
         profile = queue.call("runtime", f"{case} (profile)", "profile", **arguments)
     except ConformanceError as error:
-        return Work(unknown=" ".join(str(error).split()))
+        return WorkDivision(unknown=" ".join(str(error).split()))
     finally:
         queue.worker.reset()
-    return Work(profile["run"], profile["nodes"], profile["placement"])
+    return WorkDivision(profile["run"], profile["nodes"], profile["placement"])
 
 
 # -- a failure in one sentence ---------------------------------------------------------------------

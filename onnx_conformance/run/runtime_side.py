@@ -22,13 +22,13 @@ from onnx_conformance.core.case import Case, ExternalCase
 from onnx_conformance.core.errors import StageFailure
 from onnx_conformance.core.settings import Settings, level_of
 from onnx_conformance.core.spec import ModelSpec
-from onnx_conformance.core.traces import Traced
+from onnx_conformance.core.traces import TensorRecord
 from onnx_conformance.core.worker_messages import RunResult, SessionRequest
+from onnx_conformance.inputs.batch_layout import BatchLayout, file_layout
 from onnx_conformance.inputs.loops import Loop, without_call
 from onnx_conformance.inputs.recipes import Inputs
-from onnx_conformance.inputs.sample_arrays import Layout, file_layout
 from onnx_conformance.run.clock import Clock
-from onnx_conformance.run.native_side import Memo, Part
+from onnx_conformance.run.native_side import FutureItem, Memo
 from onnx_conformance.run.probe import FELL_BACK, ProbeResult, probe, write_probe_model
 from onnx_conformance.run.runtime_failures import (
     Isolation,
@@ -116,7 +116,7 @@ class RuntimeSide:
         *,
         repeat: int = 0,
         level: str = "",
-    ) -> list[Part[Answer]]:
+    ) -> list[FutureItem[Answer]]:
         """Ask for answers, together: of each the future of a list, and its place there.
 
         Args:
@@ -175,7 +175,12 @@ class RuntimeSide:
         return [replace(one, error=answered(one.error)) if one.error else one for one in answers]
 
     def _loop(
-        self, queue: WorkerQueue, case: Case, session: SessionRequest, layout: Layout, loop: Loop
+        self,
+        queue: WorkerQueue,
+        case: Case,
+        session: SessionRequest,
+        layout: BatchLayout,
+        loop: Loop,
     ) -> RunResult:
         """The result of a loop as one: rows that say their call, or the first error."""
         carries = layout.names.carried(resolve_model(case.model).carries)
@@ -241,7 +246,7 @@ class RuntimeSide:
 
     def trace(
         self, case: Case, path: Path, inputs: Inputs, names: list[str], folder: Path
-    ) -> Future[dict[str, Traced]]:
+    ) -> Future[dict[str, TensorRecord]]:
         """Write a file's intermediate tensors to ``folder``; its own nodes run on the CPU.
 
         Args:
@@ -310,7 +315,7 @@ def session_request(case: Case, artifact: Artifact, level: str, threads: int = 1
 
 
 def answer_of_calls(
-    model: ModelSpec, layout: Layout, inputs: Inputs, results: list[RunResult]
+    model: ModelSpec, layout: BatchLayout, inputs: Inputs, results: list[RunResult]
 ) -> Answer:
     """The answer to a set of inputs, from the results of the calls that ``layout`` makes of it."""
     return _as_answer(model, _joined(layout, inputs, results))
@@ -336,7 +341,7 @@ def _in_width(model: ModelSpec, outputs: Outputs) -> Outputs:
     }
 
 
-def _joined(layout: Layout, inputs: Inputs, results: list[RunResult]) -> RunResult:
+def _joined(layout: BatchLayout, inputs: Inputs, results: list[RunResult]) -> RunResult:
     """The results of a set's calls as one: a row for each sample, or the first error."""
     refused = next((result for result in results if "outputs" not in result), None)
     if refused is not None:

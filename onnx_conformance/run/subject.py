@@ -17,7 +17,7 @@ from onnx_conformance.core.native_constants import Constant
 from onnx_conformance.core.settings import Settings
 from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.core.tolerances import Tolerances
-from onnx_conformance.core.traces import Traced
+from onnx_conformance.core.traces import TensorRecord
 from onnx_conformance.inputs.recipes import Inputs
 
 
@@ -32,7 +32,7 @@ class Artifact:
 
 
 @dataclass(frozen=True)
-class Work:
+class WorkDivision:
     """How the work of a session divides over providers, by ONNX Runtime's profiler.
 
     Args:
@@ -73,7 +73,7 @@ class SessionInfo:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     seconds: float
-    work: Work | None = None
+    work: WorkDivision | None = None
 
     def nodes(self, provider: str) -> int:
         """How many nodes were placed on a provider."""
@@ -135,7 +135,7 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Deciding:
+class DecidingTensor:
     """A floating tensor of the file that decides whole numbers, and the nearest of native's.
 
     Args:
@@ -237,11 +237,11 @@ class Subject(Protocol):
         """The CPU provider's answers to the file as it is written: graph optimisation is off."""
         ...
 
-    def ranges(self, inputs: Inputs) -> dict[str, Traced]:
+    def ranges(self, inputs: Inputs) -> dict[str, TensorRecord]:
         """The range of each tensor that the file's nodes make, unoptimised on the CPU."""
         ...
 
-    def deciding(self, inputs: Inputs) -> list[Deciding]:
+    def deciding(self, inputs: Inputs) -> list[DecidingTensor]:
         """The floating tensors that decide outputs of whole numbers and resemble native's."""
         ...
 

@@ -17,7 +17,7 @@ from onnx_conformance.inputs.recipes import Inputs
 
 
 @dataclass(frozen=True)
-class Oracle:
+class FileOracle:
     """How an ONNX file is computed in float64.
 
     Args:
@@ -71,7 +71,7 @@ class BuiltModel:
     refuses: Callable[[Sequence[str]], str] = lambda names: ""
     axes: Axes = ()
     notes: tuple[str, ...] = ()
-    oracle: Callable[[Sequence[Inputs]], Oracle] | None = None
+    oracle: Callable[[Sequence[Inputs]], FileOracle] | None = None
     weights: int = 0
     computes: Sequence[str] = ()
     bfloat16: Collection[int] = ()

@@ -25,9 +25,9 @@ from onnx_conformance.core.native_request import (
 )
 from onnx_conformance.core.plain_outputs import arrays_of, coded
 from onnx_conformance.core.spec import STATIC_BATCH
-from onnx_conformance.core.traces import NativeTraced
+from onnx_conformance.core.traces import NativeTensorRecord
+from onnx_conformance.inputs.batch_layout import layout_of
 from onnx_conformance.inputs.recipes import Recipe
-from onnx_conformance.inputs.sample_arrays import layout_of
 from onnx_conformance.workers.server import load_object
 from onnx_conformance.workers.stopwatch import Stopwatch, TimedCall
 
@@ -104,7 +104,7 @@ class NativeBackend(Stopwatch, ABC):
 
     def trace(
         self, request: NativeRequest, modes: list[str], inputs: Arrays, folder: str
-    ) -> list[NativeTraced]:
+    ) -> list[NativeTensorRecord]:
         """Every intermediate tensor in the first of the compute modes, written to ``folder``.
 
         Returns:

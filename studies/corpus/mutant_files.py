@@ -21,7 +21,7 @@ PLACES = 5
 
 
 @dataclass(frozen=True)
-class Made:
+class MutantFile:
     """One mutant on disk.
 
     Args:
@@ -54,7 +54,7 @@ def spread(sites: list[Site], count: int) -> list[Site]:
 
 def make_mutants(
     draft: Draft, folder: Path, *, places: int = PLACES, faults: list[Fault] | None = None
-) -> Iterator[Made]:
+) -> Iterator[MutantFile]:
     """Write the draft's mutants to ``folder``, one after another; a site that refuses raises."""
     draft.share_weights(folder)
     for fault in faults if faults is not None else FAULTS.values():
@@ -63,7 +63,7 @@ def make_mutants(
             site.strike(mutant)
             name = f"{fault.name}-{number}.onnx"
             mutant.save(folder / name)
-            yield Made(
+            yield MutantFile(
                 name,
                 fault.name,
                 fault.family,
@@ -74,7 +74,7 @@ def make_mutants(
             )
 
 
-def write_list(made: list[Made], folder: Path) -> None:
+def write_list(made: list[MutantFile], folder: Path) -> None:
     """The list of what was made, beside it."""
     (folder / LIST).write_text(json.dumps([asdict(one) for one in made], indent=1) + "\n")
 

@@ -10,9 +10,9 @@ import onnx
 from onnx_conformance.catalog.models import resolve_model
 from onnx_conformance.core.arrays import Array
 from onnx_conformance.core.errors import WorkerError
+from onnx_conformance.inputs.batch_layout import native_layout
 from onnx_conformance.inputs.families import materialise, non_finite
 from onnx_conformance.inputs.recipes import Inputs
-from onnx_conformance.inputs.sample_arrays import native_layout
 from studies.detection.peers import Runtime
 from studies.detection.rules import StudyRules
 

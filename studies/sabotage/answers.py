@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from onnx_conformance.checks.controls import CONTROLS, Altered, changed
+from onnx_conformance.checks.controls import CONTROLS, AlteredSubject, changed
 from onnx_conformance.checks.registry import PLAIN_CASE
 from onnx_conformance.core.arrays import Array, Outputs
 from onnx_conformance.core.budget import Reference
@@ -91,7 +91,7 @@ def in_parts(subject: Subject, parts: Parts) -> Subject:
     tensor = subject.artifact.facts["outputs"][0]
     tensors = [{**tensor, "name": n, "shape": [axis, size]} for n, size in sizes.items()]
     facts = {**subject.artifact.facts, "outputs": tensors}
-    return Altered(
+    return AlteredSubject(
         subject,
         artifact=replace(subject.artifact, facts=facts),
         model=replace(
@@ -110,7 +110,7 @@ def told_otherwise(subject: Subject, names: list[str]) -> Subject:
     known = {tensor["name"]: tensor for tensor in facts["outputs"]}
     spare = facts["outputs"][0]
     tensors: list[TensorFacts] = [{**known.get(name, spare), "name": name} for name in names]
-    other = Altered(
+    other = AlteredSubject(
         subject, artifact=replace(subject.artifact, facts={**facts, "outputs": tensors})
     )
 
@@ -173,4 +173,4 @@ def the_first_answer_given_to_all(right_of: RightOf, folder: Path) -> Subject:
         other = Inputs((name, np.zeros_like(array)) for name, array in inputs.items())
         return known.setdefault(shape, subject.run(other, repeat))
 
-    return Altered(subject, run=run)
+    return AlteredSubject(subject, run=run)

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from onnx_conformance.checks.controls import CONTROLS, Altered, edited
+from onnx_conformance.checks.controls import CONTROLS, AlteredSubject, edited
 from onnx_conformance.checks.registry import PLAIN_CASE
 from onnx_conformance.core.arrays import Outputs
 from onnx_conformance.core.budget import Reference
@@ -46,7 +46,9 @@ def worker_returns_the_reference(right_of: RightOf, folder: Path) -> Subject:
     """The worker asks the native model and hands on its answer."""
 
     def parrot(other: Subject) -> Subject:
-        return Altered(other, run=lambda inputs, repeat: Answer(other.native(inputs)), again=parrot)
+        return AlteredSubject(
+            other, run=lambda inputs, repeat: Answer(other.native(inputs)), again=parrot
+        )
 
     return parrot(right_of(PLAIN_CASE))
 
@@ -54,7 +56,7 @@ def worker_returns_the_reference(right_of: RightOf, folder: Path) -> Subject:
 @answer("the session loaded files of digest")
 def worker_loads_another_file(right_of: RightOf, folder: Path) -> Subject:
     """The session is of an equivalent file, not of the artifact."""
-    return Altered(right_of(PLAIN_CASE), session=right_of(OTHER_OPSET).session)
+    return AlteredSubject(right_of(PLAIN_CASE), session=right_of(OTHER_OPSET).session)
 
 
 @answer("the outputs do not depend on the file")
@@ -69,7 +71,9 @@ def answers_of_another_case(right_of: RightOf, folder: Path) -> Subject:
     other = right_of(OTHER_OPSET)
 
     def reuse(subject: Subject) -> Subject:
-        return Altered(subject, run=lambda inputs, repeat: other.run(inputs, repeat), again=reuse)
+        return AlteredSubject(
+            subject, run=lambda inputs, repeat: other.run(inputs, repeat), again=reuse
+        )
 
     return reuse(right_of(PLAIN_CASE))
 
@@ -104,7 +108,7 @@ def a_model_that_is_not_alive(right_of: RightOf, folder: Path) -> Subject:
         right = subject.reference(inputs)
         return Reference(flat(right.oracle), flat(right.native), tuple(map(flat, right.replicas)))
 
-    return Altered(
+    return AlteredSubject(
         subject,
         reference=reference,
         native=lambda inputs: flat(subject.native(inputs)),
@@ -125,4 +129,4 @@ def a_native_side_that_is_NaN(right_of: RightOf, folder: Path) -> Subject:
         return Reference(lost(right.oracle), lost(right.native), tuple(map(lost, right.replicas)))
 
     native = lambda inputs: lost(subject.native(inputs))  # noqa: E731
-    return Altered(subject, reference=reference, native=native)
+    return AlteredSubject(subject, reference=reference, native=native)

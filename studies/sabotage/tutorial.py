@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from onnx_conformance.checks.controls import CONTROLS, Altered, changed
+from onnx_conformance.checks.controls import CONTROLS, AlteredSubject, changed
 from onnx_conformance.checks.registry import CHECKS, PLAIN_CASE
 from onnx_conformance.core.arrays import Array
 from onnx_conformance.inputs.recipes import Inputs
@@ -23,17 +23,21 @@ def _as(inputs: Inputs, dtype: type) -> Inputs:
 def float64_preprocessing(right_of: RightOf, folder: Path) -> Subject:
     """NumPy's preprocessing makes float64, and the file takes float32."""
     right = right_of(PLAIN_CASE)
-    return Altered(right, run=lambda inputs, repeat: right.run(_as(inputs, np.float64), repeat))
+    return AlteredSubject(
+        right, run=lambda inputs, repeat: right.run(_as(inputs, np.float64), repeat)
+    )
 
 
 @answer("float64 instead of float32: the session answered with numbers")
 def a_wrapper_that_casts_in_silence(right_of: RightOf, folder: Path) -> Subject:
     """A wrapper casts all inputs to float32, so nobody learns that callers send float64."""
     right = right_of(PLAIN_CASE)
-    return Altered(right, run=lambda inputs, repeat: right.run(_as(inputs, np.float32), repeat))
+    return AlteredSubject(
+        right, run=lambda inputs, repeat: right.run(_as(inputs, np.float32), repeat)
+    )
 
 
-class Squashing(Altered):
+class Squashing(AlteredSubject):
     """Native's preprocessing squashes a photograph to a square."""
 
     def preprocess(self, photograph: Path) -> Array:
@@ -82,4 +86,4 @@ def nothing_but_a_sum(right_of: RightOf, folder: Path) -> Subject:
         outputs = right.run(inputs, repeat).outputs or {}
         return Answer({name: np.asarray(array.sum()) for name, array in outputs.items()})
 
-    return Altered(right, run=total)
+    return AlteredSubject(right, run=total)

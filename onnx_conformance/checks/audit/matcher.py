@@ -13,7 +13,11 @@ from onnx_conformance.checks.audit.graph_names import NativeNames, labels_of
 from onnx_conformance.checks.audit.kernels import explain_kernel
 from onnx_conformance.checks.audit.layouts import equal_layout, fingerprint
 from onnx_conformance.checks.audit.matches import Fold, WeightMatch
-from onnx_conformance.checks.audit.vectors import Hypotheses, explain_vector, hypotheses
+from onnx_conformance.checks.audit.vectors import (
+    VectorCandidates,
+    explain_vector,
+    vector_candidates,
+)
 from onnx_conformance.core.arrays import Array
 from onnx_conformance.core.graph_weights import Use
 
@@ -113,7 +117,7 @@ class WeightMatcher:
                 self.matches.setdefault(name, []).append(match)
 
     def _match_vectors(self, uses: Mapping[str, Use]) -> None:
-        by_size: dict[tuple[int, Format], Hypotheses | None] = {}
+        by_size: dict[tuple[int, Format], VectorCandidates | None] = {}
         for name, found in self.unexplained():
             key = found.size, self.formats.of(name, found)
             if key not in by_size:
@@ -126,7 +130,7 @@ class WeightMatcher:
             if match is not None:
                 self._add(match)
 
-    def _hypotheses(self, size: int, form: Format) -> Hypotheses | None:
+    def _hypotheses(self, size: int, form: Format) -> VectorCandidates | None:
         vectors = {
             native: array
             for native, array in self._weights.items()
@@ -135,7 +139,7 @@ class WeightMatcher:
         folds = [(i, fold) for i, fold in enumerate(self.folds) if fold.factor.size == size]
         normalising = {name for _, fold in folds for name in (*fold.scale, *fold.shift)}
         biases = [name for name in vectors if name not in self._placed | normalising]
-        return hypotheses(vectors, biases, folds, form)
+        return vector_candidates(vectors, biases, folds, form)
 
 
 def indexed_of(name: str, uses: Mapping[str, Use]) -> set[int]:

@@ -34,7 +34,7 @@ _FEW = 2
 
 
 @dataclass(frozen=True)
-class Hypothesis:
+class VectorCandidate:
     """One thing that a vector of the file could hold.
 
     Args:
@@ -52,17 +52,17 @@ class Hypothesis:
 
 
 @dataclass(frozen=True)
-class Hypotheses:
+class VectorCandidates:
     """All that vectors of one size could hold, stacked for one comparison.
 
     Args:
-        expected, magnitude: (hypotheses, channels).
+        expected, magnitude: (candidates, channels).
         weight_tolerances: what is granted to each.
-        limits, eps: the same, (hypotheses, 1).
-        tiny: (hypotheses, channels).
+        limits, eps: the same, (candidates, 1).
+        tiny: (candidates, channels).
     """
 
-    items: tuple[Hypothesis, ...]
+    items: tuple[VectorCandidate, ...]
     expected: Float64
     magnitude: Float64
     weight_tolerances: tuple[WeightTolerance, ...]
@@ -71,13 +71,13 @@ class Hypotheses:
     tiny: Float64
 
 
-def hypotheses(
+def vector_candidates(
     vectors: Mapping[str, Array],
     biases: Collection[str],
     folds: Sequence[tuple[int, Fold]],
     form: Format,
-) -> Hypotheses | None:
-    """The hypotheses for vectors of one size, or None where nothing has that size.
+) -> VectorCandidates | None:
+    """The candidates for vectors of one size, or None where nothing has that size.
 
     Args:
         vectors: the native vectors of that size; each may stand there as a copy.
@@ -85,9 +85,9 @@ def hypotheses(
         folds: the BatchNorms of that size, with their indices.
     """
     flat = {name: array.reshape(-1).astype(np.float64) for name, array in vectors.items()}
-    items = [Hypothesis((name,), "copy", v, np.abs(v)) for name, v in flat.items()]
+    items = [VectorCandidate((name,), "copy", v, np.abs(v)) for name, v in flat.items()]
     for index, fold in folds:
-        items += _fold_hypotheses(index, fold, {name: flat[name] for name in biases})
+        items += _fold_candidates(index, fold, {name: flat[name] for name in biases})
     if not items:
         return None
     width = items[0].expected.shape
@@ -98,7 +98,7 @@ def hypotheses(
         _limit(item, weight_tolerance)
         for item, weight_tolerance in zip(items, weight_tolerances, strict=True)
     ]
-    return Hypotheses(
+    return VectorCandidates(
         items=tuple(items),
         expected=np.stack([item.expected for item in items]),
         magnitude=np.stack([item.magnitude for item in items]),
@@ -117,12 +117,12 @@ def hypotheses(
 def explain_vector(
     name: str,
     found: Array,
-    known: Hypotheses,
+    known: VectorCandidates,
     weights: Mapping[str, Array],
     form: Format,
     indexed: Collection[int] = (),
 ) -> WeightMatch | None:
-    """The best explanation of initialiser ``found`` by one hypothesis, or None.
+    """The best explanation of initialiser ``found`` by one candidate, or None.
 
     Along an axis that is ``indexed``, order counts.
 
@@ -142,18 +142,20 @@ def explain_vector(
     )
 
 
-def _limit(item: Hypothesis, weight_tolerance: WeightTolerance) -> float:
+def _limit(item: VectorCandidate, weight_tolerance: WeightTolerance) -> float:
     return weight_tolerance.copy if item.role == "copy" else weight_tolerance.fold
 
 
-def _fold_hypotheses(index: int, fold: Fold, biases: Mapping[str, Float64]) -> list[Hypothesis]:
+def _fold_candidates(
+    index: int, fold: Fold, biases: Mapping[str, Float64]
+) -> list[VectorCandidate]:
     """A BatchNorm's factor, and its offset with and without each bias."""
     note = f"of BatchNorm '{fold.name}'"
-    items = [Hypothesis(fold.scale, "factor", fold.factor, np.abs(fold.factor), index, note)]
+    items = [VectorCandidate(fold.scale, "factor", fold.factor, np.abs(fold.factor), index, note)]
     offsets = {fold.shift: fold.offset()}
     offsets |= {(*fold.shift, bias): fold.offset(value) for bias, value in biases.items()}
     items += [
-        Hypothesis(natives, "offset", expected, magnitude, index, note)
+        VectorCandidate(natives, "offset", expected, magnitude, index, note)
         for natives, (expected, magnitude) in offsets.items()
     ]
     return items
@@ -162,7 +164,7 @@ def _fold_hypotheses(index: int, fold: Fold, biases: Mapping[str, Float64]) -> l
 def _match(
     name: str,
     found: Array,
-    item: Hypothesis,
+    item: VectorCandidate,
     weight_tolerance: WeightTolerance,
     weights: Mapping[str, Array],
     form: Format,

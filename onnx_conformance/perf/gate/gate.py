@@ -17,7 +17,7 @@ from onnx_conformance.core.errors import (
     WorkerError,
 )
 from onnx_conformance.perf.gate.gate_document import GateResult
-from onnx_conformance.perf.gate.gate_run import GateEntry, GateRun, baseline_artifact, figures
+from onnx_conformance.perf.gate.gate_run import GateRun, GateSide, baseline_artifact, figures
 from onnx_conformance.perf.gate.rules import (
     RULES,
     GateFailure,
@@ -141,12 +141,12 @@ class Gate:
         same = kept.sha256 == artifact.sha256
         return GateResult(case, batch, samples, judged, sides.placement, sides.runtimes, same)
 
-    def _side(self, name: str, artifact: Artifact) -> GateEntry:
+    def _side(self, name: str, artifact: Artifact) -> GateSide:
         spec = self._options.spec if name == BASELINE else None
-        return GateEntry(name, artifact, self._worker, spec, self._forms[name])
+        return GateSide(name, artifact, self._worker, spec, self._forms[name])
 
     @contextmanager
-    def _opened(self, gate_run: GateRun, old: GateEntry, new: GateEntry) -> Iterator[OpenSides]:
+    def _opened(self, gate_run: GateRun, old: GateSide, new: GateSide) -> Iterator[OpenSides]:
         """Both sides, warm, until their pairs are drawn.
 
         Two processes that run the same file differ for good by one or two percent, two sessions
@@ -159,11 +159,11 @@ class Gate:
             for _ in range(1 if shared else self.timing.processes):
                 common = stack.enter_context(closing(gate_run.worker(old)))
                 other = common if shared else stack.enter_context(closing(gate_run.worker(new)))
-                for entry, worker in ((old, common), (new, other)):
-                    block, timed_session = gate_run.block(worker, entry)
-                    sides.blocks[entry.name].append(block)
-                    sides.placement[entry.name] = timed_session.opened.nodes
-                    sides.runtimes[entry.name] = worker.call("versions")["onnxruntime"]
+                for side, worker in ((old, common), (new, other)):
+                    block, timed_session = gate_run.block(worker, side)
+                    sides.blocks[side.name].append(block)
+                    sides.placement[side.name] = timed_session.opened.nodes
+                    sides.runtimes[side.name] = worker.call("versions")["onnxruntime"]
             yield sides
 
 

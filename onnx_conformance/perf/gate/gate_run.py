@@ -37,7 +37,7 @@ WARM_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
-class GateEntry:
+class GateSide:
     """One side of a case.
 
     Args:
@@ -66,11 +66,11 @@ class GateRun:
         """The case that is gated."""
         return self._subject.case
 
-    def worker(self, entry: GateEntry) -> SuspendedWorker:
+    def worker(self, side: GateSide) -> SuspendedWorker:
         """A fresh process for a side."""
-        return timed_worker(self._run, entry.kind, entry.spec)
+        return timed_worker(self._run, side.kind, side.spec)
 
-    def timed_session(self, worker: SuspendedWorker, entry: GateEntry) -> TimedSession:
+    def timed_session(self, worker: SuspendedWorker, side: GateSide) -> TimedSession:
         """The side's session, opened in a worker.
 
         Raises:
@@ -79,18 +79,16 @@ class GateRun:
         level = level_of(self.case, self._run.settings)
         try:
             libraries = libraries_of(self.case, self._run.settings)
-            return open_timed_session(worker, self.case, entry.artifact, level, libraries)
+            return open_timed_session(worker, self.case, side.artifact, level, libraries)
         except CapabilityMissing as lack:
-            raise GateFailure(
-                f"{self.case.id}: the {entry.name} cannot be opened: {lack}"
-            ) from lack
+            raise GateFailure(f"{self.case.id}: the {side.name} cannot be opened: {lack}") from lack
         except WorkerError as error:
-            where = f", hosted by {entry.spec}," if entry.spec else ""
+            where = f", hosted by {side.spec}," if side.spec else ""
             raise GateFailure(
-                f"{self.case.id}: the {entry.name}{where} cannot be opened: {error}"
+                f"{self.case.id}: the {side.name}{where} cannot be opened: {error}"
             ) from error
 
-    def rehearse(self, timed_session: TimedSession, entry: GateEntry) -> None:
+    def rehearse(self, timed_session: TimedSession, side: GateSide) -> None:
         """Call the side once; what it answers must be right.
 
         Raises:
@@ -101,19 +99,19 @@ class GateRun:
             subject.model,
             self.case,
             subject.workers.reference,
-            label=entry.name,
-            who=f"{self.case.id}, {entry.name}",
-            form=entry.form,
+            label=side.name,
+            who=f"{self.case.id}, {side.name}",
+            form=side.form,
             batch=self._batch,
             seed=subject.seed,
         )
         timed_session.rehearse(call, subject.tolerances)
 
-    def block(self, worker: SuspendedWorker, entry: GateEntry) -> tuple[Block, TimedSession]:
+    def block(self, worker: SuspendedWorker, side: GateSide) -> tuple[Block, TimedSession]:
         """Open, rehearse and warm up a side in a worker."""
-        timed_session = self.timed_session(worker, entry)
-        self.rehearse(timed_session, entry)
-        return timed_session.warm(entry.name, WARM_SECONDS).block, timed_session
+        timed_session = self.timed_session(worker, side)
+        self.rehearse(timed_session, side)
+        return timed_session.warm(side.name, WARM_SECONDS).block, timed_session
 
 
 def baseline_artifact(case: Case, kept: BaselineCase, workers: RunWorkers) -> Artifact:
@@ -141,7 +139,7 @@ Figures = dict[str, float | None]
 
 
 def figures(
-    gate_run: GateRun, subject: LiveSubject, entries: tuple[GateEntry, GateEntry]
+    gate_run: GateRun, subject: LiveSubject, sides: tuple[GateSide, GateSide]
 ) -> list[Figures]:
     """Metric -> figure, of each side: bytes, nodes, float32 noise floors and seconds.
 
@@ -150,23 +148,23 @@ def figures(
     """
     with ExitStack() as stack:
         timed_sessions, found = [], []
-        for entry in entries:
-            worker = stack.enter_context(closing(gate_run.worker(entry)))
-            timed_session = gate_run.timed_session(worker, entry)
-            gate_run.rehearse(timed_session, entry)
+        for side in sides:
+            worker = stack.enter_context(closing(gate_run.worker(side)))
+            timed_session = gate_run.timed_session(worker, side)
+            gate_run.rehearse(timed_session, side)
             timed_sessions.append(timed_session)
-            found.append(_of_the_file(entry) | {"peak_memory": _peak(timed_session)})
+            found.append(_of_the_file(side) | {"peak_memory": _peak(timed_session)})
         openings = [
             [_opening(timed_session) for timed_session in timed_sessions] for _ in range(OPENINGS)
         ]
-        for place, (entry, timed_session) in enumerate(zip(entries, timed_sessions, strict=True)):
+        for place, (side, timed_session) in enumerate(zip(sides, timed_sessions, strict=True)):
             found[place]["session_creation"] = min(row[place] for row in openings)
-            found[place]["score"] = score(_SideSubject(subject, entry, timed_session), entry.name)
+            found[place]["score"] = score(_SideSubject(subject, side, timed_session), side.name)
     return found
 
 
-def _of_the_file(entry: GateEntry) -> Figures:
-    facts = entry.artifact.facts
+def _of_the_file(side: GateSide) -> Figures:
+    facts = side.artifact.facts
     return {
         "artifact_size": float(facts["bytes"]),
         "node_count": float(sum(facts["nodes"].values())),
@@ -187,8 +185,8 @@ def _opening(timed_session: TimedSession) -> float:
 class _SideSubject(LiveSubject):
     """A side as checks see it: its file, and what its own environment answers."""
 
-    def __init__(self, subject: LiveSubject, entry: GateEntry, timed_session: TimedSession) -> None:
-        super().__init__(subject.case, subject.workers, subject.tolerances, entry.artifact)
+    def __init__(self, subject: LiveSubject, side: GateSide, timed_session: TimedSession) -> None:
+        super().__init__(subject.case, subject.workers, subject.tolerances, side.artifact)
         self._timed_session = timed_session
 
     @property

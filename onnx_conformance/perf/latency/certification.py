@@ -9,7 +9,7 @@ from onnx_conformance.checks.registry import families_of
 from onnx_conformance.core.case import Case
 from onnx_conformance.core.errors import CapabilityMissing, ConformanceError, StageFailure
 from onnx_conformance.perf.options import PerfRun
-from onnx_conformance.run.known_failures import EXPORT, find
+from onnx_conformance.run.known_failures import EXPORT, find_known_failure
 from onnx_conformance.run.live_subject import LiveSubject
 from onnx_conformance.run.run_workers import RunWorkers
 
@@ -62,7 +62,7 @@ class Certificates:
 
     def _as_known(self, case: Case, failure: ConformanceError) -> ConformanceError:
         """A failed export that was foretold, in the words of its entry."""
-        known = find(self._run.known_failures, case, EXPORT)
+        known = find_known_failure(self._run.known_failures, case, EXPORT)
         if known is not None and known.explains(failure):
             return NotCertified(f"{case.id} did not pass every check: {known}")
         return failure

@@ -21,8 +21,8 @@ from onnx_conformance.core.settings import level_of
 from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.core.tolerances import Tolerances
 from onnx_conformance.core.worker_messages import RunResult
+from onnx_conformance.inputs.batch_layout import BatchLayout, file_layout, native_layout
 from onnx_conformance.inputs.recipes import Inputs
-from onnx_conformance.inputs.sample_arrays import Layout, file_layout, native_layout
 from onnx_conformance.perf.latency.contenders import Contender
 from onnx_conformance.perf.latency.interleave import Block, plan_block
 from onnx_conformance.perf.latency.suspended_worker import SuspendedWorker
@@ -91,7 +91,7 @@ class TimedSession:
 
     worker: SuspendedWorker
     request: Mapping[str, Any]
-    layout: Layout
+    layout: BatchLayout
     opened: OpeningFacts
 
     def inputs(self, inputs: Inputs) -> Inputs:

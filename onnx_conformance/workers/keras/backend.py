@@ -21,9 +21,9 @@ from onnx_conformance.core.native_request import (
     NativeRequest,
     must_calibrate,
 )
-from onnx_conformance.core.traces import NativeTraced
+from onnx_conformance.core.traces import NativeTensorRecord
 from onnx_conformance.workers.keras.introspect import (
-    Native,
+    KerasNativeModel,
     assign,
     batch_norms,
     build_float32,
@@ -56,7 +56,7 @@ class KerasBackend(NativeBackend):
         tf.config.threading.set_inter_op_parallelism_threads(threads)
         self_test()
         self._key: tuple[str, str] | None = None
-        self._natives: dict[str, Native] = {}
+        self._natives: dict[str, KerasNativeModel] = {}
         self._arrays: dict[str, Arrays] = {}
 
     def prepare(self, model: ModelRequest, path: str) -> Description:
@@ -125,7 +125,7 @@ class KerasBackend(NativeBackend):
 
     def trace(
         self, request: NativeRequest, modes: list[str], inputs: Arrays, folder: str
-    ) -> list[NativeTraced]:
+    ) -> list[NativeTensorRecord]:
         """See :mod:`.trace`."""
         from onnx_conformance.workers.keras.trace import trace
 
@@ -133,7 +133,7 @@ class KerasBackend(NativeBackend):
         with _graph_as_written():
             return trace(natives, inputs, input_names(request["model"]), Path(folder))
 
-    def _variant(self, request: NativeRequest, mode: str) -> Native:
+    def _variant(self, request: NativeRequest, mode: str) -> KerasNativeModel:
         model, weights = request["model"], request["weights"]
         if self._key != (model["name"], weights):
             self._hold((model["name"], weights))
@@ -178,14 +178,14 @@ def _graph_as_written() -> Iterator[None]:
         tf.config.optimizer.set_experimental_options({key: before})
 
 
-def _unread(native: Native) -> list[str]:
+def _unread(native: KerasNativeModel) -> list[str]:
     """Variables that the forward pass does not read: what only training needs."""
     read = {variable.ref() for variable in native.forward.get_concrete_function().variables}
     return [name for name, own in native.variables.items() if own.value.ref() not in read]
 
 
 def _constants(
-    native: Native, arrays: Arrays, model: ModelRequest
+    native: KerasNativeModel, arrays: Arrays, model: ModelRequest
 ) -> tuple[list[ConstantRecord], dict[str, Values]]:
     """What the model computes from its variables alone; empty where that is not known."""
     from onnx_conformance.workers.keras.constants import constants_of

@@ -11,14 +11,14 @@ import tensorflow as tf
 from onnx_conformance.core.arrays import Arrays
 from onnx_conformance.core.compute_modes import REPLICAS
 from onnx_conformance.core.native_constants import ConstantRecord, Values
-from onnx_conformance.workers.keras.introspect import Native, assign
+from onnx_conformance.workers.keras.introspect import KerasNativeModel, assign
 from onnx_conformance.workers.native import perturbed
 
 _SAME = {"ReadVariableOp", "Identity", "ResourceGather"}  # ResourceGather reads a variable itself
 
 
 def constants_of(
-    native: Native, arrays: Arrays, example: Sequence[Any]
+    native: KerasNativeModel, arrays: Arrays, example: Sequence[Any]
 ) -> tuple[list[ConstantRecord], dict[str, Values]]:
     """The tensors of the forward pass that depend on variables and on no input.
 
@@ -44,7 +44,7 @@ def constants_of(
 class _Found:
     """The records of one trace, and the traced function that gives their values."""
 
-    def __init__(self, native: Native) -> None:
+    def __init__(self, native: KerasNativeModel) -> None:
         self._names: list[str] = []
         self.records: list[ConstantRecord] = []
         variables = {id(v.value.handle): name for name, v in native.variables.items()}

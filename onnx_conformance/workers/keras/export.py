@@ -23,7 +23,7 @@ from onnx_conformance.workers.operator_translations import (
 )
 
 if TYPE_CHECKING:
-    from onnx_conformance.workers.keras.calls import KerasCall
+    from onnx_conformance.workers.keras.calling_convention import KerasCall
 
 
 def _flat_signature(request: Any, options: dict[str, bool]) -> list[Any]:
@@ -35,7 +35,7 @@ def _flat_signature(request: Any, options: dict[str, bool]) -> list[Any]:
 
 def _called(model: Any, example: Any, request: Any) -> KerasCall:
     """How the model takes its inputs, which one call shows."""
-    from onnx_conformance.workers.keras.calls import KerasCall
+    from onnx_conformance.workers.keras.calling_convention import KerasCall
 
     call = KerasCall(model, input_names(request))
     call(example)

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from onnx_conformance.workers.keras.introspect import Native
+from onnx_conformance.workers.keras.introspect import KerasNativeModel
 
 
 def influence(
-    native: Native, names: list[str], inputs: Iterable[list[Any]], least: float
+    native: KerasNativeModel, names: list[str], inputs: Iterable[list[Any]], least: float
 ) -> dict[str, float]:
     """The share of each variable's elements that affects the outputs, over all inputs.
 

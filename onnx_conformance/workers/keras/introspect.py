@@ -14,14 +14,14 @@ from onnx_conformance.core.compute_modes import ComputeMode
 from onnx_conformance.core.native_request import BatchNormRecord, ModelRequest, axes_of, specs_of
 from onnx_conformance.core.plain_outputs import TEXT
 from onnx_conformance.core.spec import BATCH_NAMES, MIDDLE, TensorSpec, sizes_of
-from onnx_conformance.workers.keras.calls import KerasCall
+from onnx_conformance.workers.keras.calling_convention import KerasCall
 from onnx_conformance.workers.keras.float64 import narrow_in, widened, with_kernels
 from onnx_conformance.workers.keras.private import every_policy_in_float64, layers_of
 from onnx_conformance.workers.native import Approximation, build, input_names
 
 
 @dataclass
-class Native:
+class KerasNativeModel:
     """A built model, its forward pass (a ``tf.function``), and whose weights it holds."""
 
     model: Any
@@ -104,18 +104,18 @@ def _open(dim: Any, group: int) -> int | None:
     return None if isinstance(dim, str) else int(dim)
 
 
-def build_float32(request: ModelRequest) -> Native:
+def build_float32(request: ModelRequest) -> KerasNativeModel:
     """The model itself."""
     return _build(request, "float32")
 
 
-def build_float64(request: ModelRequest) -> Native:
+def build_float64(request: ModelRequest) -> KerasNativeModel:
     """The oracle: the model built anew, since Keras fixes a layer's precision at its creation.
 
     A model whose code casts to float32, or names it, or resizes images, which TensorFlow does in
     float32, is no such twin: then the graph of the float32 model is rebuilt in float64.
     """
-    twin: Native | None = None
+    twin: KerasNativeModel | None = None
     problem: Exception = ValueError("its float64 graph computes in float32")
     try:
         twin = _twin(request)
@@ -134,7 +134,7 @@ def build_float64(request: ModelRequest) -> Native:
     return native
 
 
-def _twin(request: ModelRequest) -> Native:
+def _twin(request: ModelRequest) -> KerasNativeModel:
     """The model built with every layer in float64.
 
     The policy decides the layers' precision, floatx that of the model's inputs and of the
@@ -167,7 +167,7 @@ def _refuse_narrow(name: str, parts: dict[str, Any]) -> None:
         )
 
 
-def _build(request: ModelRequest, dtype: str) -> Native:
+def _build(request: ModelRequest, dtype: str) -> KerasNativeModel:
     keras.utils.clear_session()  # else layer names count on, and the weights' keys with them
     keras.utils.set_random_seed(request["seed"])
     policy = keras.config.dtype_policy()
@@ -185,7 +185,7 @@ def _build(request: ModelRequest, dtype: str) -> Native:
         return call_model(call, inputs, request["outputs"])
 
     traced = tf.function(forward, input_signature=tensor_specs(request, None, dtype))
-    return Native(model, traced, _named_variables(model))
+    return KerasNativeModel(model, traced, _named_variables(model))
 
 
 def _named_variables(model: Any) -> dict[str, Any]:

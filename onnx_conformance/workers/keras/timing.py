@@ -11,7 +11,7 @@ import tensorflow as tf
 from onnx_conformance.core.arrays import Arrays
 from onnx_conformance.core.errors import CapabilityMissing
 from onnx_conformance.core.native_request import ModelRequest
-from onnx_conformance.workers.keras.calls import KerasCall
+from onnx_conformance.workers.keras.calling_convention import KerasCall
 from onnx_conformance.workers.keras.introspect import call_model
 from onnx_conformance.workers.native import input_names, named_outputs
 from onnx_conformance.workers.stopwatch import TimedCall

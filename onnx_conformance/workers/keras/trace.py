@@ -11,8 +11,8 @@ import keras
 import tensorflow as tf
 
 from onnx_conformance.core.arrays import Array
-from onnx_conformance.core.traces import NativeTraced, measure_noise_floors, save, short_path
-from onnx_conformance.workers.keras.introspect import Native
+from onnx_conformance.core.traces import NativeTensorRecord, measure_noise_floors, save, short_path
+from onnx_conformance.workers.keras.introspect import KerasNativeModel
 from onnx_conformance.workers.keras.private import layers_of
 
 _KERAS = tuple(str(Path(at).parent) for at in (tf.__file__, keras.__file__))
@@ -21,8 +21,8 @@ _ABOUT_SIZES = {"Shape", "Size", "Rank"}
 
 
 def trace(
-    natives: Iterable[Native], inputs: dict[str, Array], names: list[str], folder: Path
-) -> list[NativeTraced]:
+    natives: Iterable[KerasNativeModel], inputs: dict[str, Array], names: list[str], folder: Path
+) -> list[NativeTensorRecord]:
     """The tensors of the first model, a float64 one; the others are float32 and noise floors.
 
     Args:
@@ -30,7 +30,7 @@ def trace(
         names: of the inputs, in the order of the forward pass.
         folder: where the tensors are written.
     """
-    records: list[NativeTraced] = []
+    records: list[NativeTensorRecord] = []
     for place, native in enumerate(natives):
         tensors, arrays = _run(native, inputs, names)
         if place == 0:
@@ -41,7 +41,7 @@ def trace(
 
 
 def _run(
-    native: Native, input_set: dict[str, Array], names: list[str]
+    native: KerasNativeModel, input_set: dict[str, Array], names: list[str]
 ) -> tuple[list[Any], list[Array]]:
     """The floating tensors that depend on an input, inputs first, and their values."""
     kept: list[Any] = []
@@ -81,8 +81,12 @@ def _alive(inputs: Sequence[Any]) -> list[Any]:
 
 
 def _describe(
-    native: Native, tensors: list[Any], arrays: list[Array], names: list[str], folder: Path
-) -> list[NativeTraced]:
+    native: KerasNativeModel,
+    tensors: list[Any],
+    arrays: list[Array],
+    names: list[str],
+    folder: Path,
+) -> list[NativeTensorRecord]:
     layers = {layer.name for layer in layers_of(native.model)}
     places: dict[str, list[int]] = {}
     records: list[Any] = []

@@ -21,7 +21,7 @@ from onnx_conformance.workers.built_model import (
     takes_only,
     with_names,
 )
-from onnx_conformance.workers.keras.calls import KerasCall
+from onnx_conformance.workers.keras.calling_convention import KerasCall
 from onnx_conformance.workers.keras.precision import exact_outputs
 from onnx_conformance.workers.keras.private import layers_of
 

@@ -21,7 +21,7 @@ from onnx_conformance.core.compute_modes import EPSILONS, FLOAT32
 from onnx_conformance.core.files import TOLERANCES
 from onnx_conformance.core.onnx_file import every_graph
 from onnx_conformance.core.tolerances import load_tolerances
-from onnx_conformance.workers.built_model import Oracle
+from onnx_conformance.workers.built_model import FileOracle
 from onnx_conformance.workers.onnx.evaluator import (
     Evaluator,
     Operator,
@@ -62,7 +62,7 @@ class Disagreement:
 
 def find_oracle(
     model: onnx.ModelProto, input_sets: Sequence[Outputs], threads: int | None
-) -> Oracle:
+) -> FileOracle:
     """Find a float64 computation of ``model`` that agrees with ONNX Runtime at every node.
 
     Operators on which ``onnx.reference``, with the definitions of the operators' history,
@@ -78,7 +78,7 @@ def find_oracle(
         while True:
             found = _disagreements(model, wide, by_runtime, truths)
             if not found:
-                return Oracle(by_runtime, "", _basis(model, by_runtime, len(input_sets)))
+                return FileOracle(by_runtime, "", _basis(model, by_runtime, len(input_sets)))
             again = [one for one in found if one.operator in by_runtime or one.holds_graphs]
             if again:
                 return without_oracle(str(again[0]), by_runtime)
@@ -89,9 +89,9 @@ def find_oracle(
         return without_oracle(_short(error))
 
 
-def without_oracle(problem: str, by_runtime: frozenset[Operator] = frozenset()) -> Oracle:
+def without_oracle(problem: str, by_runtime: frozenset[Operator] = frozenset()) -> FileOracle:
     """The result for a file that has no float64 computation."""
-    return Oracle(
+    return FileOracle(
         by_runtime,
         problem,
         "judged by allclose, against the file's own float32 answers (ONNX Runtime, no graph "

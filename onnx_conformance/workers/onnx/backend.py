@@ -23,8 +23,8 @@ from onnx_conformance.core.errors import CapabilityMissing
 from onnx_conformance.core.native_constants import write_constants
 from onnx_conformance.core.native_request import Description, ModelRequest, NativeRequest
 from onnx_conformance.core.onnx_file import complaint_of, inspect
-from onnx_conformance.core.traces import NativeTraced
-from onnx_conformance.workers.built_model import Oracle
+from onnx_conformance.core.traces import NativeTensorRecord
+from onnx_conformance.workers.built_model import FileOracle
 from onnx_conformance.workers.native import (
     Approximation,
     NativeBackend,
@@ -89,7 +89,7 @@ class OnnxBackend(NativeBackend):
 
     def trace(
         self, request: NativeRequest, modes: list[str], inputs: Arrays, folder: str
-    ) -> list[NativeTraced]:
+    ) -> list[NativeTensorRecord]:
         """See :mod:`.trace`."""
         from onnx_conformance.workers.onnx.trace import trace
 
@@ -151,7 +151,7 @@ def open_at(
     )
 
 
-def oracle_at(path: Path, input_sets: Sequence[Arrays], threads: int | None) -> Oracle:
+def oracle_at(path: Path, input_sets: Sequence[Arrays], threads: int | None) -> FileOracle:
     """How the file is computed in float64, and what a verdict against it rests on."""
     return find_oracle(onnx.load(path), input_sets, threads)
 

@@ -20,7 +20,7 @@ from onnx_conformance.core.onnx_file import inspect, load_model, table_elements
 from onnx_conformance.core.plain_outputs import named
 from onnx_conformance.core.spec import InputSpecs, TensorSpec
 from onnx_conformance.inputs.recipes import Inputs
-from onnx_conformance.workers.built_model import BuiltModel, Oracle, takes_only
+from onnx_conformance.workers.built_model import BuiltModel, FileOracle, takes_only
 from onnx_conformance.workers.onnx.agreement import absolute_error
 from onnx_conformance.workers.onnx.backend import digest_of, open_at, oracle_at
 from onnx_conformance.workers.onnx.file_axes import (
@@ -55,7 +55,7 @@ def file_model(path: Path, threads: int | None, declared: Sequence[TensorSpec] =
     def run(inputs: Inputs) -> Arrays:
         return named(outputs, compute(inputs))
 
-    def oracle(input_sets: Sequence[Inputs]) -> Oracle:
+    def oracle(input_sets: Sequence[Inputs]) -> FileOracle:
         return oracle_at(path, input_sets, threads)
 
     labels = tuple(tensor["name"] for tensor in facts["inputs"])

@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 
 from onnx_conformance.core.arrays import Array
-from onnx_conformance.core.traces import NativeTraced, measure_noise_floors, save
+from onnx_conformance.core.traces import NativeTensorRecord, measure_noise_floors, save
 from onnx_conformance.workers.onnx.evaluator import Operator, evaluator_of, widened
 
 
@@ -19,7 +19,7 @@ def trace(
     inputs: dict[str, Array],
     folder: Path,
     by_runtime: Collection[Operator] = (),
-) -> list[NativeTraced]:
+) -> list[NativeTensorRecord]:
     """The tensors of the first graph, a float64 one; the others are float32 and noise floors.
 
     Args:
@@ -27,7 +27,7 @@ def trace(
         folder: where the tensors are written.
         by_runtime: the operators that ONNX Runtime's kernels compute.
     """
-    records: list[NativeTraced] = []
+    records: list[NativeTensorRecord] = []
     names: list[str] = []
     for place, model in enumerate(models):
         wide = place == 0
@@ -54,11 +54,11 @@ def _values(
 
 def _describe(
     model: onnx.ModelProto, names: list[str], values: dict[str, Array], folder: Path
-) -> list[NativeTraced]:
+) -> list[NativeTensorRecord]:
     makers = {name: node for node in model.graph.node for name in node.output}
     weights = {tensor.name for tensor in model.graph.initializer}
     places = {name: place for place, name in enumerate(names)}
-    records: list[NativeTraced] = []
+    records: list[NativeTensorRecord] = []
     for place, name in enumerate(names):
         node = makers.get(name)
         read = list(node.input) if node is not None else []

@@ -21,7 +21,7 @@ from onnx_conformance.core.carries import in_a_row
 from onnx_conformance.core.plain_outputs import coded, named
 from onnx_conformance.core.session_profile import Profile, read_profile
 from onnx_conformance.core.store import file_digest
-from onnx_conformance.core.traces import Traced
+from onnx_conformance.core.traces import TensorRecord
 from onnx_conformance.core.worker_messages import (
     OpenedSession,
     RunResult,
@@ -147,7 +147,7 @@ class OnnxRuntimeBackend(Stopwatch):
         folder: str,
         memory: int = 0,
         libraries: list[str] | None = None,
-    ) -> dict[str, Traced]:
+    ) -> dict[str, TensorRecord]:
         """Intermediate tensors: see :mod:`onnx_conformance.workers.onnxruntime.trace`."""
         from onnx_conformance.workers.onnxruntime.trace import trace
 

@@ -11,7 +11,7 @@ import onnx
 import onnxruntime as ort
 
 from onnx_conformance.core.arrays import Array
-from onnx_conformance.core.traces import Traced, save
+from onnx_conformance.core.traces import TensorRecord, save
 from onnx_conformance.workers.onnxruntime.bfloat16_call import call_of
 
 NUMBERS = {  # the types that arrays hold
@@ -28,7 +28,7 @@ def trace(
     names: list[str],
     folder: Path,
     options: ort.SessionOptions,
-) -> dict[str, Traced]:
+) -> dict[str, TensorRecord]:
     """The tensors of these names, of a copy of the file that makes each an output.
 
     Optimisation is off, so that the file's own nodes run. A tensor that the file does not make,
@@ -49,7 +49,7 @@ def trace(
     session = _open(model, options)
     del model
     wanted = [o.name for o in session.get_outputs() if o.name in wanted and o.type in NUMBERS]
-    found: dict[str, Traced] = {}
+    found: dict[str, TensorRecord] = {}
     for chunk in _chunks(wanted):
         fed = {name: np.array(array) for name, array in inputs.items()}
         arrays = call_of(session)(chunk, fed)

@@ -11,7 +11,7 @@ from onnx_conformance.core.arrays import Arrays, digest_arrays
 from onnx_conformance.core.compute_modes import compute_mode
 from onnx_conformance.core.native_request import Description, ModelRequest, NativeRequest
 from onnx_conformance.core.plain_outputs import is_maps
-from onnx_conformance.workers.calls import Call, call_of
+from onnx_conformance.workers.calling_convention import CallingConvention, convention_of
 from onnx_conformance.workers.native import (
     NativeBackend,
     build,
@@ -65,8 +65,8 @@ class PythonBackend(NativeBackend):
             lambda: call(function, arrays), lambda result: named_outputs(model, leaves(result))
         )
 
-    def _call(self, model: ModelRequest) -> Call:
-        return call_of(self._function(model), input_names(model))
+    def _call(self, model: ModelRequest) -> CallingConvention:
+        return convention_of(self._function(model), input_names(model))
 
     def _function(self, model: ModelRequest) -> Any:
         if self._held is None or self._held[0] != model["builder"]:

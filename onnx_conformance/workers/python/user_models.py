@@ -17,7 +17,7 @@ from onnx_conformance.workers.built_model import (
     parameters_of,
     with_names,
 )
-from onnx_conformance.workers.calls import call_of
+from onnx_conformance.workers.calling_convention import convention_of
 from onnx_conformance.workers.python.backend import leaves
 
 
@@ -32,12 +32,12 @@ class PythonModels(UserModels):
     ) -> BuiltModel:
         def run(input_set: Inputs) -> Arrays:
             arrays = [np.array(array) for array in input_set.values()]
-            result = call_of(model, list(input_set))(model, arrays)
+            result = convention_of(model, list(input_set))(model, arrays)
             return with_names(leaves(result), labels_of(result))
 
         return BuiltModel(
             framework="python",
             parameters=parameters_of(model),
             run=run,
-            refuses=lambda names: call_of(model, names).problem,
+            refuses=lambda names: convention_of(model, names).problem,
         )

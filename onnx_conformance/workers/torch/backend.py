@@ -27,7 +27,7 @@ from onnx_conformance.core.native_request import (
 )
 from onnx_conformance.core.spec import STATIC_BATCH
 from onnx_conformance.core.ties import OPEN
-from onnx_conformance.core.traces import NativeTraced
+from onnx_conformance.core.traces import NativeTensorRecord
 from onnx_conformance.inputs.recipes import Recipe
 from onnx_conformance.workers.native import (
     Approximation,
@@ -42,7 +42,7 @@ from onnx_conformance.workers.native import (
 from onnx_conformance.workers.replica_arithmetic import STORED
 from onnx_conformance.workers.server import load_object
 from onnx_conformance.workers.stopwatch import TimedCall
-from onnx_conformance.workers.torch.calls import in_order
+from onnx_conformance.workers.torch.calling_convention import in_order
 from onnx_conformance.workers.torch.constants import Constants, constants_of
 from onnx_conformance.workers.torch.float64 import in_float64, without_gradients
 from onnx_conformance.workers.torch.introspect import unused_tensors
@@ -195,7 +195,7 @@ class TorchBackend(NativeBackend):
 
     def trace(
         self, request: NativeRequest, modes: list[str], inputs: Arrays, folder: str
-    ) -> list[NativeTraced]:
+    ) -> list[NativeTensorRecord]:
         """See :mod:`.trace`."""
         from onnx_conformance.workers.torch.trace import trace
 

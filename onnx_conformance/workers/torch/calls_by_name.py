@@ -42,7 +42,7 @@ class CacheSlot:
 
 
 @dataclass(frozen=True)
-class Made:
+class ContainerSlot:
     """Where what ``kind`` makes of these parts goes: a list, a tuple, a dict, a dataclass."""
 
     kind: Callable[..., Any]
@@ -78,7 +78,7 @@ def taken_apart(name: str, value: Any, tensors: dict[str, torch.Tensor]) -> Any:
             "DynamicCache, or register a module whose forward takes tensors"
         )
     parts = tuple((key, taken_apart(f"{name}.{key}", one, tensors)) for key, one in items)
-    return Made(kind, parts, named)
+    return ContainerSlot(kind, parts, named)
 
 
 def filled(plan: Any, tensors: Mapping[str, torch.Tensor]) -> Any:
@@ -87,7 +87,7 @@ def filled(plan: Any, tensors: Mapping[str, torch.Tensor]) -> Any:
         return tensors[plan.name]
     if isinstance(plan, CacheSlot):
         return cache_of(tensors, nested=plan.nested)
-    if not isinstance(plan, Made):
+    if not isinstance(plan, ContainerSlot):
         return plan
     parts = [(key, filled(one, tensors)) for key, one in plan.parts]
     if plan.named:

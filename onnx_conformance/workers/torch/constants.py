@@ -77,12 +77,12 @@ def constants_of(
     The records are of the first example. A tensor is idle if none of the examples reads it: the
     others, which the module may refuse, are run only while there is one that might be read.
     """
-    first: _ConstantFollower | None = None
+    first: _ConstantTracer | None = None
     idle: set[str] | None = None
     for example in examples:
         if idle is not None and not any(_trained(module, name) for name in idle):
             break
-        follower = _ConstantFollower(module, keep=first is None)
+        follower = _ConstantTracer(module, keep=first is None)
         try:
             follower.run(module, example)
         except Exception:
@@ -105,7 +105,7 @@ def _trained(module: torch.nn.Module, name: str) -> bool:
     return bool(tensor.is_floating_point() or tensor.is_complex())
 
 
-class _ConstantFollower(DispatchMode):  # type: ignore[no-untyped-call] # of the base
+class _ConstantTracer(DispatchMode):  # type: ignore[no-untyped-call] # of the base
     """Keeps the tensors that depend on no input, and what each was computed of.
 
     Of those that do depend on one, it keeps what they were computed of, too: a constant is used

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from onnx_conformance.core.traces import NativeTraced, measure_noise_floors, save, short_path
+from onnx_conformance.core.traces import NativeTensorRecord, measure_noise_floors, save, short_path
 from onnx_conformance.workers.torch.modes import (
     OperatorMode,
     call_higher_order,
@@ -38,7 +38,7 @@ _VIEWS = {"detach", "clone", "t", "transpose", "permute", "expand"}
 
 def trace(
     modules: Iterable[torch.nn.Module], input_set: dict[str, torch.Tensor], folder: Path
-) -> list[NativeTraced]:
+) -> list[NativeTensorRecord]:
     """The tensors of the first module, a float64 one; the others are float32 and noise floors.
 
     Args:
@@ -47,7 +47,7 @@ def trace(
         folder: where the tensors are written.
     """
     names, inputs = list(input_set), list(input_set.values())
-    records: list[NativeTraced] = []
+    records: list[NativeTensorRecord] = []
     for place, module in enumerate(modules):
         if place == 0:
             doubles = [t.double() if t.is_floating_point() else t for t in inputs]
@@ -63,7 +63,7 @@ def trace(
 class _NoiseFloors:
     """Compares a second run with the first, tensor by tensor, keeping none."""
 
-    def __init__(self, folder: Path, records: list[NativeTraced]) -> None:
+    def __init__(self, folder: Path, records: list[NativeTensorRecord]) -> None:
         self._folder, self._records = folder, records
 
     def __call__(self, place: int, array: Any) -> dict[str, Any]:
@@ -91,7 +91,7 @@ class _Recorder(OperatorMode):  # type: ignore[no-untyped-call] # of the base
 
     def __init__(self, keep: Callable[[int, Any], Any]) -> None:
         super().__init__()
-        self.records: list[NativeTraced] = []
+        self.records: list[NativeTensorRecord] = []
         self._keep = keep
         self._places: Any = WeakTensorKeyDictionary()
         self.running: list[str] = []

@@ -21,8 +21,8 @@ from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.file_roles import FIRST, MERGED, NEXT, TOGETHER
 from onnx_conformance.core.spec import InputSpecs
 from onnx_conformance.core.text import resembling
+from onnx_conformance.inputs.batch_layout import layout_of
 from onnx_conformance.inputs.recipes import Recipe
-from onnx_conformance.inputs.sample_arrays import layout_of
 from onnx_conformance.workers.torch.calibrate import (
     BATCH_SIZE,
     BATCHES,
@@ -30,7 +30,13 @@ from onnx_conformance.workers.torch.calibrate import (
     NORM_GAIN,
     calibrate_norms,
 )
-from onnx_conformance.workers.torch.calls_by_name import PAST, ByName, CacheSlot, Made, Slot
+from onnx_conformance.workers.torch.calls_by_name import (
+    PAST,
+    ByName,
+    CacheSlot,
+    ContainerSlot,
+    Slot,
+)
 from onnx_conformance.workers.torch.tiny_configs import tiny_config
 from onnx_conformance.workers.torch.transformers_files import of_chain, of_file
 from onnx_conformance.workers.torch.transformers_inputs import (
@@ -246,7 +252,7 @@ def _by_name(model: nn.Module, names: Sequence[str]) -> ByName:
     beside = ENCODER_STATES in names
     plans: dict[str, Any] = {n: Slot(n) for n in names if n not in past and n != ENCODER_STATES}
     if beside:
-        plans["encoder_outputs"] = Made(tuple, ((0, Slot(ENCODER_STATES)),), named=False)
+        plans["encoder_outputs"] = ContainerSlot(tuple, ((0, Slot(ENCODER_STATES)),), named=False)
     if past:
         cache = cache_in(inspect.signature(model.forward).parameters)
         plans[cache] = CacheSlot(nested=beside)

@@ -19,7 +19,7 @@ from onnx_conformance.workers.built_model import (
     parameters_of,
     with_names,
 )
-from onnx_conformance.workers.calls import call_of
+from onnx_conformance.workers.calling_convention import convention_of
 from onnx_conformance.workers.torch.backend import widened
 from onnx_conformance.workers.torch.float64 import in_float64
 from onnx_conformance.workers.torch.modes import (
@@ -56,7 +56,7 @@ class TorchModels(UserModels):
             run=calls.run,
             changed=lambda: _digest(model, counters=False) != trained,
             float64_problem=calls.float64_problem,
-            refuses=lambda names: call_of(calls.forward, names).problem,
+            refuses=lambda names: convention_of(calls.forward, names).problem,
             weights=_weights(model),
             computes=calls.computes,
             bfloat16=calls.bfloat16,
@@ -90,7 +90,7 @@ class _Calls:
         def call() -> Any:
             tensors = [tensor_of(array, self._dtypes.get(n, "")) for n, array in input_set.items()]
             with torch.inference_mode():
-                return call_of(self.forward, list(input_set))(self._module, tensors)
+                return convention_of(self.forward, list(input_set))(self._module, tensors)
 
         result = called_eagerly(call)
         if not self.computes:
@@ -112,7 +112,7 @@ class _Calls:
         try:
             in_double: Any = copied(self._module, self._built).double()
             with torch.no_grad(), eagerly(), in_float64(*self.computes):
-                result = call_of(in_double.forward, list(input_set))(in_double, wide)
+                result = convention_of(in_double.forward, list(input_set))(in_double, wide)
         except (RuntimeError, TypeError) as error:
             return " ".join(str(error).split())[:200]
         tensors = tensors_in(result)

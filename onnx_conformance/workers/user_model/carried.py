@@ -15,9 +15,9 @@ from onnx_conformance.core.carries import (
 )
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.spec import ModelSpec
+from onnx_conformance.inputs.batch_layout import native_layout
 from onnx_conformance.inputs.loops import loops
 from onnx_conformance.inputs.recipes import Inputs
-from onnx_conformance.inputs.sample_arrays import native_layout
 from onnx_conformance.workers.built_model import BuiltModel
 
 

@@ -18,7 +18,7 @@ from onnx_conformance.core.custom_operators import library_problem, operators_of
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.spec import ModelSpec, TensorSpec
 from onnx_conformance.inputs.tasks import TASKS
-from onnx_conformance.workers.built_model import BuiltModel, Oracle, unnamed
+from onnx_conformance.workers.built_model import BuiltModel, FileOracle, unnamed
 from onnx_conformance.workers.import_code import user_sources
 from onnx_conformance.workers.user_model.build import build, built_model
 from onnx_conformance.workers.user_model.carried import carrying
@@ -149,7 +149,7 @@ def _outputs(
     )
 
 
-def _oracle(declaration: Declaration, trial: SpecTrial) -> tuple[bool, Oracle | None]:
+def _oracle(declaration: Declaration, trial: SpecTrial) -> tuple[bool, FileOracle | None]:
     """Whether the model is computed in float64, and how, of an ONNX file.
 
     A file is as it is: without, allclose has to do.

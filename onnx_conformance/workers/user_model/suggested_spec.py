@@ -11,8 +11,8 @@ from itertools import islice
 from onnx_conformance.core.domains import Integers
 from onnx_conformance.core.size_expressions import is_expression
 from onnx_conformance.core.spec import BATCH_NAMES, Axes, Dim, Shape, TensorSpec
+from onnx_conformance.inputs.batch_layout import layout_of
 from onnx_conformance.inputs.recipes import Recipe
-from onnx_conformance.inputs.sample_arrays import layout_of
 from onnx_conformance.workers.built_model import BuiltModel
 from onnx_conformance.workers.onnx.file_axes import RANGES
 

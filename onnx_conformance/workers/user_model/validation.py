@@ -20,8 +20,8 @@ from onnx_conformance.core.spec import (
     TensorSpec,
     sizes_of,
 )
+from onnx_conformance.inputs.batch_layout import BatchLayout, layout_of
 from onnx_conformance.inputs.recipes import Inputs, Recipe
-from onnx_conformance.inputs.sample_arrays import Layout, layout_of
 from onnx_conformance.workers.built_model import BuiltModel
 from onnx_conformance.workers.user_model.examples import specs_of_examples
 from onnx_conformance.workers.user_model.infer_spec import (
@@ -125,7 +125,7 @@ class SpecTrial:
     group: int
 
     @property
-    def _layout(self) -> Layout:
+    def _layout(self) -> BatchLayout:
         return layout_of(self.inputs, (), self.group)
 
     def first_call(self, recipe: Recipe) -> Inputs:
@@ -143,7 +143,7 @@ class SpecTrial:
         samples = self.group or recipe.batch
         sizes = {**sizes_of(self.axes, recipe.extent), **dict.fromkeys(BATCH_NAMES, samples)}
         outputs: dict[str, int | None] = dict.fromkeys(calls[0], 0 if layout.batched else None)
-        rows = Layout(layout.inputs, outputs, self.group).rows(input_set, calls)
+        rows = BatchLayout(layout.inputs, outputs, self.group).rows(input_set, calls)
         return TrialRun(recipe.batch, sizes, tuple(calls), rows)
 
     def _answer(self, inputs: Inputs) -> Outputs:

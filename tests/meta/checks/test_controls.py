@@ -7,7 +7,7 @@ import pytest
 from onnx import helper
 
 from onnx_conformance.catalog.models import MODELS
-from onnx_conformance.checks.controls import CONTROLS, Altered, edited
+from onnx_conformance.checks.controls import CONTROLS, AlteredSubject, edited
 from onnx_conformance.checks.precision import CLASSIFIER, HALF
 from onnx_conformance.checks.registry import CHECKS, PLAIN_CASE, register_check
 from onnx_conformance.checks.steps import WITH_MEMORY
@@ -75,7 +75,7 @@ NATIVE = ["error_budget", "denormals", "allclose", "batch_invariance", "determin
 
 @pytest.mark.parametrize("name", [*NATIVE, "liveness", "nonfinite"])
 def test_native_judged_by_native_is_green(right, name):
-    itself = Altered(right, run=lambda inputs, repeat: Answer(right.native(inputs)))
+    itself = AlteredSubject(right, run=lambda inputs, repeat: Answer(right.native(inputs)))
     result = judge(CHECKS[name], itself)
     assert result.passed, result.reason
 
@@ -86,7 +86,7 @@ def test_inputs_on_which_float32_itself_errs_prove_nothing(right):
         replica = {name: array * np.float32(1.5) for name, array in exact.native.items()}
         return replace(exact, replicas=(replica,) * 3)
 
-    result = judge(CHECKS["error_budget"], Altered(right, reference=noisy))
+    result = judge(CHECKS["error_budget"], AlteredSubject(right, reference=noisy))
     assert result.outcome == "skipped"
     assert "proves nothing" in result.reason
 
@@ -137,7 +137,7 @@ def test_a_sweep_on_which_native_is_nan_proves_nothing(right, name):
         exact = right.reference(inputs)
         return replace(exact, native={n: np.full_like(a, np.nan) for n, a in exact.native.items()})
 
-    assert judge(CHECKS[name], Altered(right, reference=nan)).outcome != "passed"
+    assert judge(CHECKS[name], AlteredSubject(right, reference=nan)).outcome != "passed"
 
 
 @pytest.mark.parametrize("domain", [Real(), Mask()])
@@ -151,7 +151,7 @@ def test_where_native_is_nan_alone_an_undeclared_mask_is_suspected(right, domain
         return Reference(nan(exact.oracle), nan(exact.native), replicas)
 
     beside = TensorSpec("mask", ("batch", 4), domain=domain)
-    masked = Altered(
+    masked = AlteredSubject(
         right,
         reference=reference,
         run=lambda inputs, repeat: Answer(nan(right.native(inputs))),
@@ -166,7 +166,7 @@ def test_what_native_refuses_is_reported_and_not_judged(right):
     def refusing(input_sets):
         return ["too odd" if len(f["input"]) % 2 else right.reference(f) for f in input_sets]
 
-    some = Altered(right)
+    some = AlteredSubject(right)
     some.references = refusing
     result = judge(CHECKS["sizes"], some)
     assert result.passed
@@ -181,7 +181,7 @@ def test_a_size_that_the_session_refuses_is_red(right):
             return Answer(None, "InvalidArgument: 17")
         return right.run(inputs, repeat)
 
-    result = judge(CHECKS["sizes"], Altered(right, run=run))
+    result = judge(CHECKS["sizes"], AlteredSubject(right, run=run))
     assert result.outcome == "failed"
     assert "at 1 of 9 inputs: batch=17: the session refused the inputs" in result.reason
 
@@ -202,7 +202,7 @@ def test_an_output_that_alone_is_still_is_the_models_own(right):
 
     def verdict(kept):
         return judge(
-            CHECKS["liveness"], Altered(right, reference=lambda inputs: still(inputs, kept))
+            CHECKS["liveness"], AlteredSubject(right, reference=lambda inputs: still(inputs, kept))
         )
 
     assert [verdict(kept).outcome for kept in (5, 1, 0)] == ["passed", "passed", "failed"]
@@ -223,7 +223,7 @@ def test_trained_weights_that_hardly_move_leave_a_case_incomplete(right):
         )
 
     def outcome(share, trained):
-        subject = Altered(
+        subject = AlteredSubject(
             right,
             reference=lambda inputs: faint(inputs, share),
             model=replace(right.model, trained=trained),
@@ -249,7 +249,7 @@ def test_the_gate_scores_each_class_of_precision_by_its_own_check(right_of, case
             wide = {name: exact[name] + times * (found[name] - exact[name]) for name in exact}
             return Answer({name: array.astype(np.float32) for name, array in wide.items()})
 
-        return Altered(right, run=run)
+        return AlteredSubject(right, run=run)
 
     before = score(right, "baseline")
     assert not judge_metric(rule, before, score(right, "candidate")).red

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from onnx_conformance.catalog.providers import PROVIDERS
-from onnx_conformance.checks.controls import Altered, changed
+from onnx_conformance.checks.controls import AlteredSubject, changed
 from onnx_conformance.checks.determinism import spread_of
 from onnx_conformance.checks.registry import CHECKS
 from onnx_conformance.run.subject import Answer
@@ -109,7 +109,7 @@ def test_a_second_run_that_is_refused_is_red_in_its_words(right):
     def run(inputs, repeat):
         return Answer(None, "busy") if repeat else right.run(inputs)
 
-    result = CHECKS["determinism"].function(Altered(right, run=run))
+    result = CHECKS["determinism"].function(AlteredSubject(right, run=run))
     assert "the session failed on the inputs: busy" in result.reason
 
 

@@ -11,7 +11,7 @@ from onnx import helper
 from onnx_conformance.checks.function import check_liveness
 from onnx_conformance.core.budget import Reference
 from onnx_conformance.core.spec import ModelSpec, TensorSpec
-from onnx_conformance.run.subject import Deciding
+from onnx_conformance.run.subject import DecidingTensor
 from tests.meta.plain_subject import CASE, plain_subject, wide_model
 
 
@@ -90,6 +90,6 @@ def test_a_label_that_never_changes_is_a_position_among_what_moves(
     subject.plain_reference = at_rest
     subject.artifact = SimpleNamespace(path=a_file(tmp_path, operator))
     subject.deciding = lambda inputs: [
-        Deciding("h", "Neg", "neg", error, 1e-7, 1.0 + moved * np.tanh(inputs["x"]))
+        DecidingTensor("h", "Neg", "neg", error, 1e-7, 1.0 + moved * np.tanh(inputs["x"]))
     ]
     assert check_liveness(subject).outcome == outcome

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx_conformance.catalog.exporters import EXPORTERS
 from onnx_conformance.catalog.models import MODELS, resolve_model
 from onnx_conformance.cli import conversion, convert
-from onnx_conformance.cli.context import case_of
+from onnx_conformance.cli.context import case_with_defaults
 from onnx_conformance.cli.main import main
 from onnx_conformance.cli.staged_file import UnwritablePlace, staged
 from onnx_conformance.core.case import ExportOptions
@@ -188,7 +188,7 @@ def test_a_known_failure_is_no_proof(tmp_path, monkeypatch):
     monkeypatch.setattr(conversion, "_difference", lambda _: conversion.Difference(0.0, 0.0))
     context = SimpleNamespace(subject=lambda *_: None, certificate=lambda _: certificate)
     request = conversion.ConversionRequest(
-        case_of(resolve_model("simple_net")), tmp_path / "net.onnx"
+        case_with_defaults(resolve_model("simple_net")), tmp_path / "net.onnx"
     )
     ready = SimpleNamespace(artifact=None, place=lambda: pytest.fail("it was placed"))
     with pytest.raises(conversion.InvalidConversion, match="delivered another opset"):
@@ -206,13 +206,15 @@ def test_a_known_failure_is_no_proof(tmp_path, monkeypatch):
     ],
 )
 def test_a_route_is_chosen(model, opset, route):
-    case = case_of(resolve_model(model), opset=opset)
+    case = case_with_defaults(resolve_model(model), opset=opset)
     assert (case.exporter, case.opset) == route
 
 
 def test_an_option_that_a_route_has_not_is_refused():
     with pytest.raises(UsageError, match="does not support the option"):
-        case_of(resolve_model("keras_sequential"), options=ExportOptions(external_data=True))
+        case_with_defaults(
+            resolve_model("keras_sequential"), options=ExportOptions(external_data=True)
+        )
 
 
 @pytest.fixture

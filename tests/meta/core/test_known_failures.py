@@ -15,9 +15,9 @@ from onnx_conformance.run import known_failures
 from onnx_conformance.run.known_failures import (
     EXPORT,
     KnownFailure,
-    explanations,
-    find,
+    find_known_failure,
     load_known_failures,
+    operator_entry_problems,
     takes_everything,
 )
 from onnx_conformance.run.selection import Selection, possible_cases, select_cases
@@ -132,9 +132,9 @@ def test_a_failed_export_covers_every_check(load):
 def test_first_entry_that_applies_is_found(load):
     first, second = "the first of two entries", "the second of two entries"
     known = load([entry(cases="vgg*"), entry(reason=first), entry(reason=second)])
-    assert find(known, CASE, "opset").reason == first
-    assert find(known, CASE, "allclose") is None
-    assert str(find(known, CASE, "opset")) == f"{first} (https://example.org/1)"
+    assert find_known_failure(known, CASE, "opset").reason == first
+    assert find_known_failure(known, CASE, "allclose") is None
+    assert str(find_known_failure(known, CASE, "opset")) == f"{first} (https://example.org/1)"
 
 
 def test_a_provider_is_known_by_what_it_is_and_not_by_its_label(load, monkeypatch):
@@ -149,9 +149,9 @@ def test_a_provider_is_known_by_what_it_is_and_not_by_its_label(load, monkeypatc
 def test_of_a_file_without_the_operators_nothing_is_known(load):
     """Nor before the file is there, when strict marks are made: it may lack them, and pass."""
     known = load([entry(operators=["Relu", "Clip"], versions={"runtime": "<99"})])
-    assert find(known, CASE, "opset", {"Gemm": 2, "Clip": 1}) is known[0]
-    assert find(known, CASE, "opset", {"Gemm": 2, "Tanh": 1}) is None
-    assert find(known, CASE, "opset") is None
+    assert find_known_failure(known, CASE, "opset", {"Gemm": 2, "Clip": 1}) is known[0]
+    assert find_known_failure(known, CASE, "opset", {"Gemm": 2, "Tanh": 1}) is None
+    assert find_known_failure(known, CASE, "opset") is None
 
 
 def row(name, outcome):
@@ -159,7 +159,7 @@ def row(name, outcome):
 
 
 def unexplained(known, rows, nodes):
-    return [*filter(None, explanations(known, rows, nodes).values())]
+    return [*filter(None, operator_entry_problems(known, rows, nodes).values())]
 
 
 def test_an_entry_on_operators_that_explains_nothing_in_a_run_is_stale(load):

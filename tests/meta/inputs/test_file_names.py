@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from onnx_conformance.core.spec import ModelSpec, TensorSpec
+from onnx_conformance.inputs.batch_layout import FileNames, file_layout
 from onnx_conformance.inputs.recipes import Inputs, RawInputs
-from onnx_conformance.inputs.sample_arrays import Names, file_layout
 
 A, B = TensorSpec("a", ("batch", 2)), TensorSpec("b", ("batch", 2))
 MODEL = ModelSpec("m", "torch", (A, B), (TensorSpec("y", ("batch",)),), "")
@@ -28,7 +28,7 @@ def facts(*inputs, outputs=("y",)):
     ],
 )
 def test_names_are_the_same_or_go_by_order(theirs, names):
-    assert Names.of(MODEL, facts(*theirs)).inputs == names
+    assert FileNames.of(MODEL, facts(*theirs)).inputs == names
 
 
 @pytest.mark.parametrize("kind", [Inputs, RawInputs])

@@ -8,9 +8,9 @@ import pytest
 
 from onnx_conformance.core.domains import Mask
 from onnx_conformance.core.spec import Axis, ModelSpec, TensorSpec
+from onnx_conformance.inputs.batch_layout import native_layout
 from onnx_conformance.inputs.loops import LEAST_CALLS, loops, of_call, without_call
 from onnx_conformance.inputs.recipes import Recipe
-from onnx_conformance.inputs.sample_arrays import native_layout
 from tests.meta.core.test_carries import decoder
 
 STREAM = ModelSpec(

@@ -7,14 +7,14 @@ from onnx_conformance.core.budget import Reference, matching_sizes
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.spec import Axis, ModelSpec, TensorSpec
 from onnx_conformance.core.ties import in_rows
-from onnx_conformance.inputs.families import batch_mates, malformed, non_finite
-from onnx_conformance.inputs.recipes import Inputs, RawInputs, Recipe
-from onnx_conformance.inputs.sample_arrays import (
+from onnx_conformance.inputs.batch_layout import (
     fitted_to,
     fixed_batch,
     layout_of,
     with_fixed_sizes,
 )
+from onnx_conformance.inputs.families import batch_mates, malformed, non_finite
+from onnx_conformance.inputs.recipes import Inputs, RawInputs, Recipe
 from onnx_conformance.inputs.samples import Folder
 
 

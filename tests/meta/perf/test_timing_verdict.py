@@ -12,8 +12,8 @@ from onnx_conformance.core.case import Case
 from onnx_conformance.core.errors import CapabilityMissing
 from onnx_conformance.core.files import TOLERANCES
 from onnx_conformance.core.tolerances import load_tolerances
+from onnx_conformance.inputs.batch_layout import native_layout
 from onnx_conformance.inputs.recipes import Inputs
-from onnx_conformance.inputs.sample_arrays import native_layout
 from onnx_conformance.perf.latency.timed_call import (
     CallSpec,
     InvalidTiming,

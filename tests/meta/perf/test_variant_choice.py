@@ -14,9 +14,9 @@ from onnx_conformance.perf.latency.ratios import Ratio
 from onnx_conformance.perf.variant_choice import (
     PLAIN,
     VariantsDocument,
-    answer,
     front,
     join,
+    recommendation,
     slower,
 )
 from onnx_conformance.perf.variants_page import render
@@ -99,7 +99,7 @@ def test_an_export_option_is_no_variant(variants):
 
 
 def test_the_answer_names_the_proved_one_before_the_unjudged(variants):
-    said = answer(variants, 1)
+    said = recommendation(variants, 1)
     assert said.index("fast is the fastest that passed every check, 3.00") < said.index(
         "unjudged is faster"
     )
@@ -111,7 +111,7 @@ def test_what_is_not_shown_to_beat_the_export_is_not_the_answer(variants):
     sound = [one for one in variants if one.name in (PLAIN, "fast")]
     [timed] = sound[1].timed
     level = replace(timed, over_plain=Ratio(1.01, 0.99, 1.03))
-    said = answer([sound[0], replace(sound[1], timed=(level,))], 1)
+    said = recommendation([sound[0], replace(sound[1], timed=(level,))], 1)
     assert said.startswith("batch 1: fp32, 2.00")
     assert said.endswith("no variant that passed is shown to be faster")
 
@@ -119,7 +119,7 @@ def test_what_is_not_shown_to_beat_the_export_is_not_the_answer(variants):
 def test_what_the_fastest_is_not_shown_to_beat_is_named(variants):
     fast = next(one for one in variants if one.name == "fast")
     twin = replace(fast, name="twin", timed=(replace(fast.timed[0], error=1e3),))
-    said = answer([*variants, twin], 1)
+    said = recommendation([*variants, twin], 1)
     assert "fast is the fastest that passed every check, 3.00" in said
     assert "; not shown to be slower: twin" in said
 
@@ -142,7 +142,7 @@ def test_what_int8_loses_stands_in_the_table(statistics, message):
 
 
 def test_nothing_timed_is_no_answer(variants):
-    assert answer(variants, 16) == "batch 16: no variant that passes was timed"
+    assert recommendation(variants, 16) == "batch 16: no variant that passes was timed"
 
 
 def test_what_is_slower_than_the_export_says_so(variants):

@@ -13,7 +13,8 @@ from onnx_conformance.cli.versions import main, table
 from onnx_conformance.core.errors import CapabilityMissing, UsageError
 from onnx_conformance.core.project import Project
 from onnx_conformance.perf.latency.latency_document import Absence
-from onnx_conformance.perf.version_answer import (
+from onnx_conformance.perf.version_comparison import join
+from onnx_conformance.perf.versions_document import (
     answers,
     headline,
     make_document,
@@ -22,7 +23,6 @@ from onnx_conformance.perf.version_answer import (
     untimed,
     verdicts,
 )
-from onnx_conformance.perf.version_comparison import join
 from onnx_conformance.perf.versions_page import render
 from tests.meta.perf.latency_rows import document_of, row_of
 from tests.meta.running import ROOT

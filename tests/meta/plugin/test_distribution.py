@@ -17,7 +17,12 @@ from onnx_conformance.plugin.collection import (
 )
 from onnx_conformance.plugin.collector import MEASURED, Collector
 from onnx_conformance.plugin.distribution import ConformanceScheduling, groups, scope_of
-from onnx_conformance.plugin.run_options import SHARED, RunRecords, adopt_records, shared_records
+from onnx_conformance.plugin.run_options import (
+    SHARED,
+    RegisteredNames,
+    adopt_records,
+    shared_records,
+)
 from onnx_conformance.plugin.state import PENDING, RUN, RUN_WORKERS
 from onnx_conformance.run import user_models
 from onnx_conformance.run.clock import STAGES, Clock
@@ -176,7 +181,7 @@ def ids(case):
 
 def test_a_worker_registers_what_the_run_has_looked_at_and_looks_at_nothing():
     spec = replace(resolve_model("simple_net"), name="theirs", fingerprint="of its code")
-    records = RunRecords((), ("theirs",), {"other": "it cannot be built"})
+    records = RegisteredNames((), ("theirs",), {"other": "it cannot be built"})
     _, take_back = registering(lambda: MODELS.register("theirs", spec), MODELS)
     user_models.remember("theirs", [__file__])
     shared = execnet.loads(execnet.dumps(shared_records(records)))

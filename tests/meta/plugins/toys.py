@@ -9,7 +9,7 @@ from onnx_conformance.catalog.exporters import EXPORTERS, Exporter
 from onnx_conformance.catalog.frameworks import Framework, register_framework
 from onnx_conformance.catalog.models import register_model
 from onnx_conformance.catalog.providers import PROVIDERS, Provider
-from onnx_conformance.checks.controls import Altered, register_control
+from onnx_conformance.checks.controls import AlteredSubject, register_control
 from onnx_conformance.checks.registry import register_check
 from onnx_conformance.core.case import Case
 from onnx_conformance.core.results import failed, passed
@@ -79,7 +79,7 @@ PROVIDERS.register("lost", Provider("lost", "CPUExecutionProvider", device="lost
 def toy_of_nobody(subject, folder):
     """The file names another producer."""
     facts = {**subject.artifact.facts, "producer": "nobody"}
-    return Altered(subject, artifact=replace(subject.artifact, facts=facts))
+    return AlteredSubject(subject, artifact=replace(subject.artifact, facts=facts))
 
 
 @register_check(control="toy_of_nobody", case=Case("toy_net", "toy_export", 13, "cpu"))

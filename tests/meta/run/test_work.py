@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from onnx_conformance.catalog.providers import PROVIDERS
-from onnx_conformance.checks.controls import Altered
+from onnx_conformance.checks.controls import AlteredSubject
 from onnx_conformance.checks.registry import CHECKS, PLAIN_CASE
 from onnx_conformance.core.errors import StageFailure
 from onnx_conformance.core.session_profile import read_profile
 from onnx_conformance.run.probe import probe_request, write_probe_model
 from onnx_conformance.run.runtime_failures import RUNS, WARM, measure_workload, weighed_on
-from onnx_conformance.run.subject import SessionInfo, Work
+from onnx_conformance.run.subject import SessionInfo, WorkDivision
 from onnx_conformance.run.worker_client import ProcessWorkerClient
 from tests.meta.running import run_suite
 
@@ -76,10 +76,10 @@ def test_a_profile_without_a_run_is_none():
 
 def test_a_run_is_the_providers_but_for_the_nodes_of_others():
     """A device that works by itself, and the waiting for it, shows in the run alone."""
-    work = Work(100e-6, {CPU: 10e-6, GPU: 5e-6})
+    work = WorkDivision(100e-6, {CPU: 10e-6, GPU: 5e-6})
     assert work.share(GPU) == pytest.approx(0.9)
-    assert Work(1.0, {CPU: 2.0}).share(GPU) == 0.0
-    assert Work(unknown="it fell over").share(GPU) is None
+    assert WorkDivision(1.0, {CPU: 2.0}).share(GPU) == 0.0
+    assert WorkDivision(unknown="it fell over").share(GPU) is None
 
 
 @pytest.mark.parametrize(("there", "left", "share"), [(3, 0, 1.0), (0, 3, 0.0), (3, 1, None)])
@@ -132,7 +132,7 @@ def test_a_profile_that_fails_leaves_the_work_unknown():
     assert queue.ended == 1
     placed = {CPU: {"Gemm": 1}}
     queue = WorkerQueue({"run": 2.0, "nodes": {CPU: 1.0}, "placement": placed})
-    assert measure_workload(queue, "x", {}, {}) == Work(2.0, {CPU: 1.0}, placed)  # type: ignore[typeddict-item]
+    assert measure_workload(queue, "x", {}, {}) == WorkDivision(2.0, {CPU: 1.0}, placed)  # type: ignore[typeddict-item]
     assert queue.ended == 1
 
 
@@ -146,15 +146,21 @@ def test_it_is_measured_on_one_typical_sample(right):
 @pytest.mark.parametrize(
     ("work", "message"),
     [
-        (Work(1.0, {"OtherExecutionProvider": 0.0079}), "3 nodes (75 %, 99.2 % of the time), Oth"),
-        (Work(unknown="worker hung"), "3 nodes (75 %, time not measured: worker hung), Other"),
+        (
+            WorkDivision(1.0, {"OtherExecutionProvider": 0.0079}),
+            "3 nodes (75 %, 99.2 % of the time), Oth",
+        ),
+        (
+            WorkDivision(unknown="worker hung"),
+            "3 nodes (75 %, time not measured: worker hung), Other",
+        ),
         (None, "3 nodes (75 %), OtherExecutionProvider 1 nodes (Shape 1)"),
     ],
 )
 def test_the_sentence_says_what_fell_back_and_what_it_costs(right, work, message):
     placement = {CPU: {"Gemm": 3}, "OtherExecutionProvider": {"Shape": 1}}
     session = replace(right.session, placement=placement, work=work)
-    result = CHECKS["placement"].function(Altered(right, session=session))
+    result = CHECKS["placement"].function(AlteredSubject(right, session=session))
     assert result.passed
     assert message in result.reason
 

@@ -17,7 +17,7 @@ import pytest
 
 from onnx_conformance.api import _judged
 from onnx_conformance.catalog.providers import PROVIDERS
-from onnx_conformance.checks.controls import Altered
+from onnx_conformance.checks.controls import AlteredSubject
 from onnx_conformance.checks.registry import CHECKS, PLAIN_CASE
 from onnx_conformance.cli import providers as tool
 from onnx_conformance.cli.context import context, read_run
@@ -150,7 +150,7 @@ def test_a_variable_that_overrides_precision_is_red(tmp_path, cache, monkeypatch
 )
 def test_a_placement_in_part_is_judged_by_the_share_asked_for(right, least, passes):
     placement = {"CPUExecutionProvider": {"Gemm": 3}, "OtherExecutionProvider": {"Shape": 1}}
-    altered = Altered(right, session=replace(right.session, placement=placement))
+    altered = AlteredSubject(right, session=replace(right.session, placement=placement))
     altered.min_placement = least
     result = CHECKS["placement"].function(altered)
     assert result.passed is passes, result.reason

@@ -53,7 +53,7 @@ MODELS = {
 
 @pytest.mark.parametrize("kind", MODELS)
 def test_inputs_reach_the_model_by_name_in_any_order(keras, kind):
-    from onnx_conformance.workers.keras.calls import KerasCall
+    from onnx_conformance.workers.keras.calling_convention import KerasCall
 
     model = MODELS[kind](keras)
     assert (np.asarray(KerasCall(model, ["left", "right"])([LEFT, RIGHT])) == -5).all()
@@ -62,7 +62,7 @@ def test_inputs_reach_the_model_by_name_in_any_order(keras, kind):
 
 
 def test_what_no_way_fits_is_told_in_the_models_own_words(keras):
-    from onnx_conformance.workers.keras.calls import KerasCall
+    from onnx_conformance.workers.keras.calling_convention import KerasCall
 
     def broken(self, inputs):
         return inputs["up"]
@@ -176,7 +176,7 @@ def test_images_are_resized_in_float64(keras, method, size, corners):
 
 
 def test_a_dict_that_holds_lists_is_as_many_outputs_as_it_has_tensors(keras):
-    from onnx_conformance.workers.keras.calls import KerasCall
+    from onnx_conformance.workers.keras.calling_convention import KerasCall
     from onnx_conformance.workers.keras.introspect import call_model
     from onnx_conformance.workers.user_model.build import built_model
 

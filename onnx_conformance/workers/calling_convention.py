@@ -13,7 +13,7 @@ _LISTS = ("list", "sequence", "iterable", "tuple")
 
 
 @dataclass(frozen=True)
-class Call:
+class CallingConvention:
     """How inputs are passed to a function.
 
     Args:
@@ -56,7 +56,7 @@ class Call:
             raise TypeError(f"the model {self.otherwise} ({error!r})") from error
 
 
-def call_of(function: Callable[..., Any], names: Sequence[str]) -> Call:
+def convention_of(function: Callable[..., Any], names: Sequence[str]) -> CallingConvention:
     """How to pass inputs of these ``names`` to ``function``.
 
     An input goes to the parameter of its name; those that no parameter is called take the other
@@ -67,7 +67,7 @@ def call_of(function: Callable[..., Any], names: Sequence[str]) -> Call:
     try:
         parameters = list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError):  # of a built-in
-        return Call(in_order, plain=True)
+        return CallingConvention(in_order, plain=True)
     slots = [
         p for p in parameters if p.kind in (_KINDS.POSITIONAL_ONLY, _KINDS.POSITIONAL_OR_KEYWORD)
     ]
@@ -75,14 +75,16 @@ def call_of(function: Callable[..., Any], names: Sequence[str]) -> Call:
     alone = slots and all(p.default is not _KINDS.empty and p.name not in names for p in slots[1:])
     asked = _annotated(slots[0]) if alone else ""
     if asked in _DICTS:
-        return Call(bundled=tuple(zip(names, in_order, strict=True)))
+        return CallingConvention(bundled=tuple(zip(names, in_order, strict=True)))
     if asked in _LISTS and len(names) > 1:  # one tensor is a list of its samples
-        return Call(listed=in_order, in_tuple=asked == "tuple")
+        return CallingConvention(listed=in_order, in_tuple=asked == "tuple")
     if len(parameters) == len(slots) == 1 < len(names) and slots[0].name not in names:
         failing = f"{_unlike(slots, parameters, names)}; given them as one dict, it fails"
-        return Call(bundled=tuple(zip(names, in_order, strict=True)), otherwise=failing)
+        return CallingConvention(
+            bundled=tuple(zip(names, in_order, strict=True)), otherwise=failing
+        )
     if _KINDS.VAR_POSITIONAL in kinds:
-        return Call(in_order, problem=_missing(slots[len(names) :], slots, names))
+        return CallingConvention(in_order, problem=_missing(slots[len(names) :], slots, names))
     return _matched(parameters, slots, names, anything=_KINDS.VAR_KEYWORD in kinds)
 
 
@@ -99,7 +101,7 @@ def _matched(
     names: Sequence[str],
     *,
     anything: bool,
-) -> Call:
+) -> CallingConvention:
     by_name = {
         p.name for p in parameters if p.kind in (_KINDS.POSITIONAL_OR_KEYWORD, _KINDS.KEYWORD_ONLY)
     }
@@ -109,7 +111,7 @@ def _matched(
     filled = dict(zip((p.name for p in free), others, strict=False))
     left = others[len(free) :]
     if left and not anything:
-        return Call(problem=_unlike(slots, parameters, names))
+        return CallingConvention(problem=_unlike(slots, parameters, names))
     filled_slots = {**places, **filled, **{names[place]: place for place in left}}
     lacking = [p for p in parameters if p.name not in filled_slots]
     problem = _missing(lacking, slots, names)
@@ -118,7 +120,7 @@ def _matched(
         if slot.name not in filled_slots:
             break
         first.append(filled_slots.pop(slot.name))
-    return Call(
+    return CallingConvention(
         tuple(first), tuple(filled_slots.items()), problem=problem,
         plain=not filled_slots and first == list(range(len(names))),
     )  # fmt: skip

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from onnx_conformance.workers.calls import call_of
+from onnx_conformance.workers.calling_convention import convention_of
 
 
 def in_order(x, y): ...
@@ -46,7 +46,7 @@ def one(input): ...
     ],
 )
 def test_each_input_reaches_its_parameter(function, names, fed):
-    call = call_of(function, names)
+    call = convention_of(function, names)
     assert call.problem == ""
     assert call(lambda *args, **named: (args, named), range(1, len(names) + 1)) == fed
 
@@ -55,7 +55,7 @@ def test_each_input_reaches_its_parameter(function, names, fed):
     ("function", "names"), [(in_order, ("x", "y")), (in_order, ("a", "b")), (one, ("x",))]
 )
 def test_a_call_in_order_needs_no_help(function, names):
-    assert call_of(function, names).plain
+    assert convention_of(function, names).plain
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_a_call_in_order_needs_no_help(function, names):
     ],
 )
 def test_too_many_or_too_few_inputs_are_reported(function, names, message):
-    assert call_of(function, names).problem.startswith(message)
+    assert convention_of(function, names).problem.startswith(message)
 
 
 def test_one_parameter_that_takes_no_dict_of_several_inputs_is_reported():
@@ -74,7 +74,7 @@ def test_one_parameter_that_takes_no_dict_of_several_inputs_is_reported():
         return x.sum()
 
     with pytest.raises(TypeError, match=r"takes 1 inputs \(x\), but its spec has 2: a, b; given"):
-        call_of(one_tensor, ("a", "b"))(one_tensor, (1, 2))
+        convention_of(one_tensor, ("a", "b"))(one_tensor, (1, 2))
 
 
 def test_an_error_of_a_model_that_takes_a_dict_stays_as_it_is():
@@ -82,4 +82,4 @@ def test_an_error_of_a_model_that_takes_a_dict_stays_as_it_is():
         return batch["c"]
 
     with pytest.raises(KeyError, match="c"):
-        call_of(asked, ("a", "b"))(asked, (1, 2))
+        convention_of(asked, ("a", "b"))(asked, (1, 2))

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from onnx_conformance.workers.calls import Call, call_of
+from onnx_conformance.workers.calling_convention import CallingConvention, convention_of
 from onnx_conformance.workers.keras.private import inputs_structure
 
 _KERAS_OWN = ("training", "mask")  # parameters of ``call`` that are no inputs
@@ -71,16 +71,16 @@ def _in_dict(keys: list[str]) -> Arguments:
     return lambda values: [dict(zip(keys, values, strict=True))]
 
 
-def _own_call(model: Any, names: list[str]) -> Call:
+def _own_call(model: Any, names: list[str]) -> CallingConvention:
     """How the model's own ``call`` takes them, without the arguments that are Keras' business."""
     try:
         found = inspect.signature(model.call)
     except (TypeError, ValueError):
-        return Call()
+        return CallingConvention()
     kept = [p for name, p in found.parameters.items() if name not in _KERAS_OWN]
 
     def stub(*args: Any, **kwargs: Any) -> None:
         """Of the signature alone."""
 
     stub.__signature__ = found.replace(parameters=kept)  # type: ignore[attr-defined]
-    return call_of(stub, names)
+    return convention_of(stub, names)

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from onnx_conformance.workers.calls import Call, call_of
+from onnx_conformance.workers.calling_convention import CallingConvention, convention_of
 
 
 class InOrder:
@@ -18,7 +18,9 @@ class InOrder:
     deep copy of the module has a copy of it, which calls the copy.
     """
 
-    def __init__(self, forward: Callable[..., Any], call: Call, names: Sequence[str]) -> None:
+    def __init__(
+        self, forward: Callable[..., Any], call: CallingConvention, names: Sequence[str]
+    ) -> None:
         self._forward = forward
         self._call = call
         kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
@@ -36,7 +38,7 @@ def in_order(module: torch.nn.Module, names: Sequence[str]) -> torch.nn.Module:
     Raises:
         TypeError: its ``forward`` does not take such inputs.
     """
-    call = call_of(module.forward, names)
+    call = convention_of(module.forward, names)
     if call.problem:
         raise TypeError(f"the model {call.problem}")
     if not call.plain:

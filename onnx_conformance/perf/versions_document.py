@@ -99,7 +99,7 @@ def _pace(found: Comparison, build: str) -> str:
 
 def answers(found: Comparison) -> list[str]:
     """A sentence for this environment, then one for each other place."""
-    return [_here(found), *(answer(found, place) for place in found.others)]
+    return [_here(found), *(place_sentence(found, place) for place in found.others)]
 
 
 def _here(found: Comparison) -> str:
@@ -115,7 +115,7 @@ def _machine(found: Comparison, place: str) -> str:
     return f"{place} ({what})" if what else place
 
 
-def answer(found: Comparison, place: str) -> str:
+def place_sentence(found: Comparison, place: str) -> str:
     """How many cases pass every check there as here, and how fast they are beside those here."""
     if not found.judged(place):
         reason = absence(found, place)

@@ -24,7 +24,7 @@ from onnx_conformance.inputs.recipes import Inputs, RawInputs
 
 
 @dataclass(frozen=True)
-class Names:
+class FileNames:
     """The spec's names of inputs and outputs, each with the file's; what is not there is the same.
 
     Routes that cannot set names choose their own; the check ``interface`` judges those of routes
@@ -35,14 +35,16 @@ class Names:
     outputs: dict[str, str] = field(default_factory=dict)
 
     @staticmethod
-    def of(model: ModelSpec, facts: Mapping[str, Any]) -> Names:
+    def of(model: ModelSpec, facts: Mapping[str, Any]) -> FileNames:
         """The names of a model's inputs and outputs in a file.
 
         Args:
             facts: what :func:`onnx_conformance.core.onnx_file.inspect` found in the file.
         """
         sides = ((model.inputs, facts["inputs"]), (model.outputs, facts["outputs"]))
-        return Names(*({spec.name: one["name"] for spec, one in pairs(*side)} for side in sides))
+        return FileNames(
+            *({spec.name: one["name"] for spec, one in pairs(*side)} for side in sides)
+        )
 
     def to_file(self, inputs: Inputs) -> Inputs:
         """Inputs under the file's names; raw ones stay raw, and the very ones if names agree."""
@@ -78,7 +80,7 @@ Places = dict[str, "int | None"]  # the batch axis by name; None where there is 
 
 
 @dataclass(frozen=True)
-class Layout:
+class BatchLayout:
     """How a model takes samples.
 
     Args:
@@ -92,7 +94,7 @@ class Layout:
     outputs: Places
     group: int = 0
     sized: tuple[str, ...] = ()
-    names: Names = field(default_factory=Names)
+    names: FileNames = field(default_factory=FileNames)
 
     @property
     def batched(self) -> bool:
@@ -263,9 +265,9 @@ def layout_of(
     outputs: Iterable[TensorSpec],
     group: int,
     sized: tuple[str, ...] = (),
-) -> Layout:
+) -> BatchLayout:
     """The layout of tensors as their specs write them."""
-    return Layout(
+    return BatchLayout(
         {spec.name: spec.batch_axis for spec in inputs},
         {spec.name: spec.batch_axis for spec in outputs},
         group,
@@ -273,12 +275,12 @@ def layout_of(
     )
 
 
-def native_layout(model: ModelSpec) -> Layout:
+def native_layout(model: ModelSpec) -> BatchLayout:
     """How the native model takes samples."""
     return layout_of(model.inputs, model.outputs, model.group, model.sized)
 
 
-def file_layout(model: ModelSpec, facts: FileFacts) -> Layout:
+def file_layout(model: ModelSpec, facts: FileFacts) -> BatchLayout:
     """How a file takes samples: as the model does, in groups where it fixes its batch.
 
     Under the file's own names.
@@ -287,7 +289,7 @@ def file_layout(model: ModelSpec, facts: FileFacts) -> Layout:
         facts: what :func:`onnx_conformance.core.onnx_file.inspect` found in the file.
     """
     layout = layout_of(model.inputs, model.outputs, fixed_batch(model, facts), model.sized)
-    return replace(layout, names=Names.of(model, facts))
+    return replace(layout, names=FileNames.of(model, facts))
 
 
 def fixed_batch(model: ModelSpec, facts: FileFacts) -> int:
