@@ -5,9 +5,10 @@ import pytest
 
 from onnx_conformance.core.budget import Reference
 from onnx_conformance.core.domains import Mask
+from onnx_conformance.core.files import TOLERANCES
 from onnx_conformance.core.judgement import judge_outputs, limits_of
 from onnx_conformance.core.spec import ModelSpec, TensorSpec
-from onnx_conformance.core.tolerances import TOLERANCES, load_tolerances, shipped
+from onnx_conformance.core.tolerances import load_tolerances, shipped
 from onnx_conformance.inputs.padding import open_by_error
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.run.references import with_open_places
