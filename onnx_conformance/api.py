@@ -375,7 +375,7 @@ def _spec_of(
                 f"certify('{model}'): a named model has its own {what}; leave the argument out"
             )
         return resolve_model(adopt((), (model,), seed=seed)[0])
-    from onnx_conformance.workers.user_model.live import describe_live
+    from onnx_conformance.workers.user_model.describe import describe_live
 
     examples = spec if _are_examples(spec) else None
     inputs: tuple[Any, ...] = ()

@@ -24,9 +24,9 @@ from onnx_conformance.core.settings import Settings
 from onnx_conformance.core.store import Store, file_digest
 from onnx_conformance.core.tolerances import load_tolerances
 from onnx_conformance.diagnose.divergence import Divergence
-from onnx_conformance.diagnose.graph_levels import wrong_outputs
 from onnx_conformance.diagnose.localisation import localise
 from onnx_conformance.diagnose.subgraph import MOST_NODES, write_subgraph
+from onnx_conformance.diagnose.traced_file import wrong_outputs
 from onnx_conformance.inputs.families import materialise, pinned
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.run.clock import Clock

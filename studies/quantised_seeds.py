@@ -17,7 +17,7 @@ import numpy as np
 from rich.progress import track
 
 from onnx_conformance.checks.controls import changed, edited
-from onnx_conformance.checks.controls_of_answers import saturate, shift_zero_points
+from onnx_conformance.checks.controls_of_answers import layer_saturated, zero_points_wrong
 from onnx_conformance.checks.precision import CLASSIFIER, check_composition, check_sqnr
 from onnx_conformance.checks.task import check_task
 from onnx_conformance.cli.context import context, read_run
@@ -26,7 +26,7 @@ from onnx_conformance.core.onnx_file import inspect
 from onnx_conformance.core.store import file_digest
 from onnx_conformance.inputs.samples import calibration_inputs
 from onnx_conformance.run.subject import Artifact
-from onnx_conformance.workers.variants.int8 import int8_static
+from onnx_conformance.workers.variants import int8_static
 
 CHECKS = (check_sqnr, check_task, check_composition)
 LOSS = 0.04
@@ -49,7 +49,7 @@ def subjects(plain, seed, folder):
     made = Artifact(path, (path,), (file_digest(path),), inspect(path))
     clean = plain.with_artifact(made)
     clean.case, clean.seed = CLASSIFIER, seed
-    spoiled = {"zero points wrong": shift_zero_points, "a layer saturated": saturate}
+    spoiled = {"zero points wrong": zero_points_wrong, "a layer saturated": layer_saturated}
     found = {"clean": clean}
     for name, edit in spoiled.items():
         place = folder / f"{seed} {name}"

@@ -113,11 +113,11 @@ register_framework(
         title="Python",
         module="numpy",
         packages=("numpy",),
-        backend="onnx_conformance.workers.python.backend:PythonBackend",
+        backend="onnx_conformance.workers.python:PythonBackend",
         has_weights=False,
         traced=False,
         takes="a callable from arrays to arrays",
-        user_models="onnx_conformance.workers.python.user_models:PythonModels",
+        user_models="onnx_conformance.workers.python:PythonModels",
     )
 )
 register_framework(

@@ -225,7 +225,8 @@ def resolve_model(name: str) -> ModelSpec:
     return MODELS[name]
 
 
-TORCHVISION = "onnx_conformance.workers.torch.zoo:torchvision_classifier"
+_TORCH_ZOO = "onnx_conformance.workers.torch.zoo"
+TORCHVISION = f"{_TORCH_ZOO}:torchvision_classifier"
 
 
 @dataclass(frozen=True)
@@ -246,17 +247,16 @@ class Zoo:
 
 
 _TRANSFORMERS = "onnx_conformance.workers.torch.transformers_models"
-_TASKS = "onnx_conformance.workers.torch.zoo_of_tasks"
 ZOOS = (
-    Zoo("timm", "onnx_conformance.workers.torch.zoo:timm_classifier"),
+    Zoo("timm", f"{_TORCH_ZOO}:timm_classifier"),
     Zoo("hf-tiny", f"{_TRANSFORMERS}:tiny_model", calibrate=False),
     Zoo("hf", f"{_TRANSFORMERS}:stored_model", calibrate=False),
     Zoo("keras", "onnx_conformance.workers.keras.zoo:keras_application"),
-    Zoo("torchvision", f"{_TASKS}:segmentation_model", r"(fcn|deeplabv3|lraspp)_\w+"),
-    Zoo("torchvision", f"{_TASKS}:video_model", r"(r3d|mc3|r2plus1d|s3d|mvit|swin3d)\w*"),
+    Zoo("torchvision", f"{_TORCH_ZOO}:segmentation_model", r"(fcn|deeplabv3|lraspp)_\w+"),
+    Zoo("torchvision", f"{_TORCH_ZOO}:video_model", r"(r3d|mc3|r2plus1d|s3d|mvit|swin3d)\w*"),
     Zoo(
         "torchvision",
-        f"{_TASKS}:detection_model",
+        f"{_TORCH_ZOO}:detection_model",
         r"(\w+rcnn|retinanet|fcos|ssd300|ssdlite320)_\w+",
         calibrate=False,
     ),

@@ -79,66 +79,66 @@ def _add(
 _WORKERS = "onnx_conformance.workers.variants"
 _add(
     "fp16",
-    f"{_WORKERS}.half:fp16",
+    f"{_WORKERS}:fp16",
     story="float16 by ONNX Runtime's converter, interface and sums in float32",
     precision="float16",
 )
 _add(
     "fp16_all",
-    f"{_WORKERS}.half:fp16_all",
+    f"{_WORKERS}:fp16_all",
     story="float16 wherever the converter can",
     precision="float16",
 )
 _add(
     "int8_dynamic",
-    f"{_WORKERS}.int8:int8_dynamic",
+    f"{_WORKERS}:int8_dynamic",
     story="dense layers in int8, scales of activations from each batch",
     precision=INT8,
 )
 _add(
     "int8_static",
-    f"{_WORKERS}.int8:int8_static",
+    f"{_WORKERS}:int8_static",
     story="QDQ per channel, calibrated by the smallest and largest value",
     precision=INT8,
     calibrated=True,
 )
 _add(
     "int8_entropy",
-    f"{_WORKERS}.int8:int8_entropy",
+    f"{_WORKERS}:int8_entropy",
     story="QDQ per channel, calibrated by the divergence of histograms",
     precision=INT8,
     calibrated=True,
 )
 _add(
     "int8_percentile",
-    f"{_WORKERS}.int8:int8_percentile",
+    f"{_WORKERS}:int8_percentile",
     story="QDQ per channel, calibrated by the 99.999th percentile",
     precision=INT8,
     calibrated=True,
 )
 _add(
     "ort_basic",
-    f"{_WORKERS}.optimise:ort_basic",
+    f"{_WORKERS}:ort_basic",
     story="ONNX Runtime's basic optimisations: folding, fusing BatchNorm",
 )
 _add(
     "ort_extended",
-    f"{_WORKERS}.optimise:ort_extended",
+    f"{_WORKERS}:ort_extended",
     story="and its fusions for the CPU: activations into convolutions",
 )
 _add(
     "ort_all",
-    f"{_WORKERS}.optimise:ort_all",
+    f"{_WORKERS}:ort_all",
     story="and its layouts for this processor: for this machine alone",
 )
 _add(
     "ort_transformers",
-    f"{_WORKERS}.optimise:ort_transformers",
+    f"{_WORKERS}:ort_transformers",
     story="ONNX Runtime's transformer optimiser: fused attention and norms",
 )
 _add(
     "onnxslim",
-    f"{_WORKERS}.optimise:onnxslim",
+    f"{_WORKERS}:onnxslim",
     story="onnxslim: constants folded, shapes propagated, dead nodes removed",
     packages=("onnxslim",),
     needs="onnxslim",

@@ -6,7 +6,8 @@
   ``closeness``, ``determinism``, ``unoptimised``, ``whole_numbers``, ``photographs``), of models
   with memory (``steps``, ``equivalent_calls``, ``generation``), of edge cases (``robustness``), of
   half precision and int8 (``precision``, ``task``)
-- ``verdict``: the error budget on any inputs, as the result of a check
+- ``verdict``: the error budget on any inputs, as the result of a check; ``sweep_scores`` and
+  ``turned_rows``: on the many inputs of a sweep
 - ``controls`` and ``controls_of_…``: a wrong conversion for each check
 - ``evidence``: what a test must hand in, and what excuses a failure; ``upstream_faults`` explains
   one

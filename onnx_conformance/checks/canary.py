@@ -32,7 +32,7 @@ from onnx_conformance.core.plain_outputs import TEXT
 from onnx_conformance.core.results import CheckResult, failed, not_applicable, passed, skipped
 from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.core.store import file_digest
-from onnx_conformance.inputs.families import FAMILIES, InputPlan, materialise, pinned
+from onnx_conformance.inputs.families import InputPlan, input_family, materialise, pinned
 from onnx_conformance.inputs.recipes import Inputs, Recipe
 from onnx_conformance.run.subject import Artifact, Subject
 
@@ -51,11 +51,9 @@ def _inputs(model: ModelSpec, seed: int) -> Inputs:
     return materialise(pinned(seed)[ORDINARY], model)
 
 
+@input_family("canary")
 def _plan(model: ModelSpec, seed: int) -> InputPlan:
     return InputPlan(runtime=(_inputs(model, seed),))
-
-
-FAMILIES.register("canary", _plan)
 
 
 @register_check(control="another_file_answers", families=("canary",))

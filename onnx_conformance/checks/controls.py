@@ -1,6 +1,6 @@
 """Negative controls: wrong conversions, each of which a check must turn red.
 
-A control takes a correct subject and a folder to write in, and returns a wrong one. Some change the
+A control takes a correct subject and a folder to write in, and returns a wrong one. Some edit the
 file, which is then loaded and run; the others change what a worker answered. Each names, for each
 of its checks, words that the message of the failing check must contain.
 """
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
 
 import onnx
@@ -166,6 +167,37 @@ def register_control(**says: str) -> Callable[[Control], Control]:
         name = function.__name__
         CONTROLS.register(name, NegativeControl(name, function, says))
         return function
+
+    return decorate
+
+
+def register_edit(**says: str) -> Callable[[Edit], Edit]:
+    """Register a control by what it does to the file's model; see :func:`register_control`."""
+
+    def decorate(edit: Edit) -> Edit:
+        @wraps(edit)
+        def control(subject: Subject, folder: Path) -> Subject:
+            return edited(subject, folder, edit)
+
+        register_control(**says)(control)
+        return edit
+
+    return decorate
+
+
+def register_change(**says: str) -> Callable[[Change], Change]:
+    """Register a control by what it makes of an answer's outputs; see :func:`register_control`.
+
+    The function is given the outputs, the inputs, and which run of them it is, from 0.
+    """
+
+    def decorate(change: Change) -> Change:
+        @wraps(change)
+        def control(subject: Subject, folder: Path) -> Subject:
+            return changed(subject, change)
+
+        register_control(**says)(control)
+        return change
 
     return decorate
 

@@ -9,7 +9,13 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from onnx_conformance.checks.controls import AlteredSubject, changed, edited, register_control
+from onnx_conformance.checks.controls import (
+    AlteredSubject,
+    changed,
+    register_change,
+    register_control,
+    register_edit,
+)
 from onnx_conformance.core.arrays import Outputs
 from onnx_conformance.core.budget import Reference
 from onnx_conformance.inputs.recipes import Inputs
@@ -56,25 +62,19 @@ def constant_output(subject: Subject, folder: Path) -> Subject:
     return AlteredSubject(subject, reference=reference)
 
 
-@register_control(allclose="is not close to native torch")
-def scaled_by_a_tenth(subject: Subject, folder: Path) -> Subject:
+@register_change(allclose="is not close to native torch")
+def scaled_by_a_tenth(outputs: Outputs, inputs: Inputs, repeat: int) -> Outputs:
     """Outputs a tenth too large."""
-    return changed(
-        subject,
-        lambda outputs, inputs, repeat: {n: a * np.float32(1.1) for n, a in outputs.items()},
-    )
+    return {n: a * np.float32(1.1) for n, a in outputs.items()}
 
 
-@register_control(batch_invariance="at batch 2, sample")
-def leaks_between_samples(subject: Subject, folder: Path) -> Subject:
+@register_change(batch_invariance="at batch 2, sample")
+def leaks_between_samples(outputs: Outputs, inputs: Inputs, repeat: int) -> Outputs:
     """A thousandth of its batch's mean is added to each sample."""
-    return changed(
-        subject,
-        lambda outputs, inputs, repeat: {
-            name: a + np.float32(1e-3) * (a.mean(axis=0, keepdims=True) - a[:1])
-            for name, a in outputs.items()
-        },
-    )
+    return {
+        name: a + np.float32(1e-3) * (a.mean(axis=0, keepdims=True) - a[:1])
+        for name, a in outputs.items()
+    }
 
 
 @register_control(unoptimised="with ONNX Runtime's graph optimisation off")
@@ -89,42 +89,29 @@ def right_after_optimisation(subject: Subject, folder: Path) -> Subject:
     return AlteredSubject(subject, unoptimised=unoptimised)
 
 
-@register_control(sizes="differs from native torch at 1 of 9 inputs: batch=17")
-def wrong_at_batch_17(subject: Subject, folder: Path) -> Subject:
+@register_change(sizes="differs from native torch at 1 of 9 inputs: batch=17")
+def wrong_at_batch_17(outputs: Outputs, inputs: Inputs, repeat: int) -> Outputs:
     """Right at every batch but one, at which each output is a thousandth too large."""
-    return changed(
-        subject,
-        lambda outputs, inputs, repeat: {
-            name: a * np.float32(1.001) if len(a) == 17 else a for name, a in outputs.items()
-        },
-    )
+    return {name: a * np.float32(1.001) if len(a) == 17 else a for name, a in outputs.items()}
 
 
-@register_control(rows="differs from native torch at")
-def wrong_in_a_narrow_band(subject: Subject, folder: Path) -> Subject:
+@register_change(rows="differs from native torch at")
+def wrong_in_a_narrow_band(outputs: Outputs, inputs: Inputs, repeat: int) -> Outputs:
     """Samples whose first number lies between 0.9 and 0.91 come out a hundred-thousandth off."""
-
-    def off(outputs: Outputs, inputs: Inputs, repeat: int) -> Outputs:
-        first = next(iter(inputs.values())).reshape(len(next(iter(inputs.values()))), -1)[:, :1]
-        band = (first > 0.9) & (first < 0.91)
-        return {
-            name: np.where(band.reshape(-1, *[1] * (a.ndim - 1)), a * np.float32(1.00001), a)
-            for name, a in outputs.items()
-        }
-
-    return changed(subject, off)
+    first = next(iter(inputs.values())).reshape(inputs.samples, -1)[:, :1]
+    band = (first > 0.9) & (first < 0.91)
+    return {
+        name: np.where(band.reshape(-1, *[1] * (a.ndim - 1)), a * np.float32(1.00001), a)
+        for name, a in outputs.items()
+    }
 
 
-@register_control(determinism="two runs differ in")
-def not_repeatable(subject: Subject, folder: Path) -> Subject:
+@register_change(determinism="two runs differ in")
+def not_repeatable(outputs: Outputs, inputs: Inputs, repeat: int) -> Outputs:
     """The second run differs in the last bit."""
-    return changed(
-        subject,
-        lambda outputs, inputs, repeat: {
-            name: np.nextafter(a, np.float32(np.inf)) if repeat else a
-            for name, a in outputs.items()
-        },
-    )
+    return {
+        name: np.nextafter(a, np.float32(np.inf)) if repeat else a for name, a in outputs.items()
+    }
 
 
 @register_control(determinism="the second of two runs is wrong")
@@ -140,22 +127,16 @@ def spoilt_by_its_first_run(subject: Subject, folder: Path) -> Subject:
     return wrong
 
 
-@register_control(top5="of sample 0 is class", photographs="differs from native torch")
-def classes_swapped(subject: Subject, folder: Path) -> Subject:
+@register_change(top5="of sample 0 is class", photographs="differs from native torch")
+def classes_swapped(outputs: Outputs, inputs: Inputs, repeat: int) -> Outputs:
     """The first and second class have changed places."""
-
-    def swap(outputs: Outputs, inputs: Inputs, repeat: int) -> Outputs:
-        return {name: a[:, [1, 0, *range(2, a.shape[1])]] for name, a in outputs.items()}
-
-    return changed(subject, swap)
+    return {name: a[:, [1, 0, *range(2, a.shape[1])]] for name, a in outputs.items()}
 
 
-@register_control(nonfinite="differs in NaN")
-def nan_replaced(subject: Subject, folder: Path) -> Subject:
+@register_change(nonfinite="differs in NaN")
+def nan_replaced(outputs: Outputs, inputs: Inputs, repeat: int) -> Outputs:
     """NaN and infinity come out as ordinary numbers."""
-    return changed(
-        subject, lambda outputs, inputs, repeat: {n: np.nan_to_num(a) for n, a in outputs.items()}
-    )
+    return {n: np.nan_to_num(a) for n, a in outputs.items()}
 
 
 @register_control(empty_batch="refused the inputs: InvalidArgument: empty batch")
@@ -189,44 +170,25 @@ LARGE = np.float32(16384)
 SATURATING = 0.02  # of the scale that was calibrated
 
 
-@register_control(sqnr="dB of signal to quantisation noise")
-def zero_points_wrong(subject: Subject, folder: Path) -> Subject:
-    """The zero points of activations are off, where they are quantised and not where restored."""
-    return edited(subject, folder, shift_zero_points)
-
-
-@register_control(task="accuracy lost")
-def layer_saturated(subject: Subject, folder: Path) -> Subject:
-    """One layer's activations were calibrated on too small a range."""
-    return edited(subject, folder, saturate)
-
-
-@register_control(composition="alone and among 10 samples it differs")
-def follows_the_batch(subject: Subject, folder: Path) -> Subject:
+@register_change(composition="alone and among 10 samples it differs")
+def follows_the_batch(outputs: Outputs, inputs: Inputs, repeat: int) -> Outputs:
     """Each answer leans to the mean of its batch."""
-
-    def lean(outputs: Outputs, inputs: Inputs, repeat: int) -> Outputs:
-        return {name: array + array.mean(axis=0) for name, array in outputs.items()}
-
-    return changed(subject, lean)
+    return {name: array + array.mean(axis=0) for name, array in outputs.items()}
 
 
-@register_control(overflow="overflows float16")
-def half_overflows(subject: Subject, folder: Path) -> Subject:
+@register_edit(overflow="overflows float16")
+def half_overflows(model: onnx.ModelProto) -> None:
     """A layer's weights are large and the next one's small: without limits the same function."""
-
-    def edit(model: onnx.ModelProto) -> None:
-        for tensor in model.graph.initializer:
-            array = numpy_helper.to_array(tensor)
-            first = model.graph.node[1].input
-            scaled = array * LARGE if tensor.name in first else array / LARGE
-            tensor.CopyFrom(numpy_helper.from_array(scaled.astype(array.dtype), tensor.name))
-
-    return edited(subject, folder, edit)
+    for tensor in model.graph.initializer:
+        array = numpy_helper.to_array(tensor)
+        first = model.graph.node[1].input
+        scaled = array * LARGE if tensor.name in first else array / LARGE
+        tensor.CopyFrom(numpy_helper.from_array(scaled.astype(array.dtype), tensor.name))
 
 
-def shift_zero_points(model: onnx.ModelProto) -> None:
-    """Move the zero point of every QuantizeLinear of an activation."""
+@register_edit(sqnr="dB of signal to quantisation noise")
+def zero_points_wrong(model: onnx.ModelProto) -> None:
+    """The zero points of activations are off, where they are quantised and not where restored."""
     tensors = {tensor.name: tensor for tensor in model.graph.initializer}
     for node in model.graph.node:
         if node.op_type == "QuantizeLinear":
@@ -239,8 +201,9 @@ def shift_zero_points(model: onnx.ModelProto) -> None:
             node.input[2] = wrong
 
 
-def saturate(model: onnx.ModelProto) -> None:
-    """Shrink the scale of the middle layer's activations, on both sides alike."""
+@register_edit(task="accuracy lost")
+def layer_saturated(model: onnx.ModelProto) -> None:
+    """The middle layer's activations were calibrated on too small a range, on both sides alike."""
     tensors = {tensor.name: tensor for tensor in model.graph.initializer}
     nodes = [node for node in model.graph.node if node.op_type == "QuantizeLinear"]
     scale = tensors[nodes[len(nodes) // 2].input[1]]

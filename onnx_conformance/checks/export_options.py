@@ -14,7 +14,7 @@ from onnx_conformance.core.results import CheckResult, failed, passed
 from onnx_conformance.core.spec import STATIC_BATCH, ModelSpec
 from onnx_conformance.core.store import file_digest
 from onnx_conformance.inputs.batch_layout import native_layout
-from onnx_conformance.inputs.families import FAMILIES, InputPlan, materialise
+from onnx_conformance.inputs.families import InputPlan, input_family, materialise
 from onnx_conformance.inputs.recipes import Inputs, RawInputs, Recipe
 from onnx_conformance.run.subject import Subject
 
@@ -33,10 +33,12 @@ def pair(seed: int, batch: int = STATIC_BATCH) -> Recipe:
     return Recipe("normal", batch=batch, seed=seed)
 
 
+@input_family("pair")
 def _pair_plan(model: ModelSpec, seed: int) -> InputPlan:
     return InputPlan(reference=(materialise(pair(seed), model),))
 
 
+@input_family("other_batches")
 def _other_batches_plan(model: ModelSpec, seed: int) -> InputPlan:
     input_sets = (_one_call(model, pair(seed, batch)) for batch in OTHER_BATCHES)
     return InputPlan(runtime=tuple(input_sets))
@@ -45,10 +47,6 @@ def _other_batches_plan(model: ModelSpec, seed: int) -> InputPlan:
 def _one_call(model: ModelSpec, recipe: Recipe) -> RawInputs:
     """A recipe's samples in one call, whatever number the file takes."""
     return RawInputs(native_layout(model).calls(materialise(recipe, model))[0])
-
-
-FAMILIES.register("pair", _pair_plan)
-FAMILIES.register("other_batches", _other_batches_plan)
 
 
 def _case_with(**options: bool) -> Case:

@@ -185,7 +185,7 @@ def check_batch_invariance(subject: Subject) -> CheckResult:
     )
     worst, compared, coupled = 0.0, 0, alone is None
     for rows, label in _batches(fixed, sizes):
-        inputs = Inputs((name, array[rows]) for name, array in whole.items())
+        inputs = whole.chosen(rows)
         taken = subject.reference(inputs) if coupled or alone is None else alone.chosen(rows)
         one = _Batch(inputs, label, f"at a fixed batch of {fixed}" if fixed else "")
         result = _judge_batch(subject, one, taken, whole=coupled)
@@ -216,7 +216,7 @@ class _Batch:
 
     @property
     def place(self) -> str:
-        return self.fixed or f"at batch {len(next(iter(self.inputs.values())))}"
+        return self.fixed or f"at batch {self.inputs.samples}"
 
 
 def _passed_reason(fixed: int, sizes: Sequence[int], *, coupled: bool) -> str:

@@ -25,7 +25,7 @@ from onnx_conformance.core.spec import ModelSpec, TensorSpec
 from onnx_conformance.core.statistics import Interval, class_sqnr, sqnr
 from onnx_conformance.core.tolerances import FLOAT32, INT8
 from onnx_conformance.core.traces import TensorRecord
-from onnx_conformance.inputs.families import cut, each_alone, pinned_inputs
+from onnx_conformance.inputs.families import pinned_inputs
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.inputs.samples import typical_inputs
 from onnx_conformance.run.subject import Subject
@@ -67,7 +67,7 @@ def check_overflow(subject: Subject) -> CheckResult:
     made = [
         one
         for inputs in pinned_inputs(RECIPES, subject.model, subject.seed)
-        for one in _tensors(subject, subject.ranges(cut(inputs, 0, SAMPLES)))
+        for one in _tensors(subject, subject.ranges(inputs.chosen(slice(SAMPLES))))
     ]
     spoilt = next((one for one in made if one.overflows), None)
     if spoilt is not None:
@@ -273,7 +273,7 @@ def check_composition(subject: Subject) -> CheckResult:
     """
     rule = subject.tolerances.rule("composition", subject.case)
     inputs = typical_inputs(subject.model, subject.seed)[0]
-    samples = each_alone(inputs)
+    samples = inputs.each_alone()
     try:
         together, apart = answers_to(subject, [inputs]), answers_to(subject, samples)
     except Unanswered as problem:

@@ -47,7 +47,7 @@ class Check:
         control: the negative control's name.
         families: the input families that it runs.
         calls: the arguments of each of its calls on a model, given the seed, by a label that tells
-            the calls apart. The control is tried by the first.
+            the calls apart.
         drawn: beside these, Hypothesis draws recipes for it (its argument ``recipe``), in one test.
         case: the case on which the control is tried.
         required: whether a case that ran fewer of its calls is incomplete; not for a check that
@@ -55,8 +55,7 @@ class Check:
         where: which models it is for; the others do not require it.
         precisions: which classes of precision require it.
         providers: which providers' cases require it; empty for all.
-        deployed: its inputs are such as a deployed model is fed. A known failure of another check
-            is reported of a timing and does not forbid it.
+        malformed: its inputs are such as a session must refuse.
         localised: a failure of it is an error of values on inputs, which has a place in the graph.
         edge: its inputs are edge cases (no samples, NaN and infinity, denormals), which an export
             cannot fix: a failure is reported and does not affect the verdict, unless
@@ -74,9 +73,17 @@ class Check:
     where: Callable[[ModelSpec], bool] = _every_model
     precisions: tuple[str, ...] = PRECISIONS
     providers: tuple[str, ...] = ()
-    deployed: bool = True
+    malformed: bool = False
     edge: bool = False
     localised: bool = False
+
+    @property
+    def deployed(self) -> bool:
+        """Whether its inputs are such as a deployed model is fed.
+
+        A known failure of another check is reported of a timing and does not forbid it.
+        """
+        return not (self.edge or self.malformed)
 
     def suits(self, model: ModelSpec, case: Case) -> bool:
         """Whether it is for such a case of the model."""
@@ -89,10 +96,13 @@ class Check:
             return 0
         return len(self.calls(model, 0)) + self.drawn
 
-    def first_call(self, subject: Subject) -> CheckResult:
-        """The verdict of its first call: the one by which the control is tried."""
-        arguments = next(iter(self.calls(subject.model, subject.seed).values()))
-        return self.function(subject, **arguments)
+    def judge(self, subject: Subject) -> CheckResult:
+        """The result of its first call that does not pass; of its last where all pass."""
+        for arguments in self.calls(subject.model, subject.seed).values():
+            result = self.function(subject, **arguments)
+            if not result.passed:
+                break
+        return result
 
 
 # In the order in which a case's tests run: what costs least and says most comes first.
@@ -106,22 +116,11 @@ CHECKS: Registry[Check] = Registry(
 )
 
 
-def register_check(
-    *,
-    control: str,
-    families: tuple[str, ...] = (),
-    calls: Calls = _one_call,
-    drawn: bool = False,
-    case: Case = PLAIN_CASE,
-    required: bool = True,
-    where: Callable[[ModelSpec], bool] = _every_model,
-    precisions: tuple[str, ...] = PRECISIONS,
-    providers: tuple[str, ...] = (),
-    deployed: bool = True,
-    edge: bool = False,
-    localised: bool = False,
-) -> Callable[[F], F]:
+def register_check(*, control: str, **traits: Any) -> Callable[[F], F]:
     """Register ``check_<name>``; ``control`` names the wrong conversion it must turn red.
+
+    Args:
+        traits: further fields of :class:`Check`.
 
     Raises:
         UsageError: the control is not registered, or does not say how this check tells of it.
@@ -134,23 +133,7 @@ def register_check(
                 f"negative control '{control}' does not say which words of check '{name}' report "
                 f"it; add {name}='…' to its decorator"
             )
-        record = Check(
-            name,
-            check,
-            control,
-            families=families,
-            calls=calls,
-            drawn=drawn,
-            case=case,
-            required=required,
-            where=where,
-            precisions=precisions,
-            providers=providers,
-            deployed=deployed and not edge,
-            edge=edge,
-            localised=localised,
-        )
-        CHECKS.register(name, record)
+        CHECKS.register(name, Check(name, check, control, **traits))
         return check
 
     return decorate

@@ -43,15 +43,10 @@ NO_SUCH_FLAW = {
 UNDEFINED_RESHAPE = re.compile(r"Input shape:\{0,[^}]*\}, requested shape:\{0,[^}]*-1")
 
 
-def _takes_non_finite(model: ModelSpec) -> bool:
-    """Whether a sample may be given NaN and infinities."""
-    return bool(non_finite_specs(model))
-
-
 @register_check(
     control="nan_replaced",
     families=("non_finite",),
-    where=_takes_non_finite,
+    where=lambda model: bool(non_finite_specs(model)),
     precisions=FAITHFUL,
     edge=True,
 )
@@ -146,7 +141,7 @@ def _noise(subject: Subject, inputs: Inputs, clean: int) -> str | None:
         return None
     budget = subject.tolerances.rule("error_budget", subject.case)["factor"]
     allowed = subject.tolerances.rule("allclose", subject.case)["atol_rms"]
-    reference = subject.reference(Inputs((name, array[clean:]) for name, array in inputs.items()))
+    reference = subject.reference(inputs.chosen(slice(clean, None)))
     noise = largest_noise_floor(reference, subject.model.outputs)
     if budget * noise <= allowed:
         return None
@@ -187,11 +182,12 @@ def _huge_as_nan(outputs: Outputs) -> Outputs:
     return tamed
 
 
-def _takes_any_batch(model: ModelSpec) -> bool:
-    return model.open_batch
-
-
-@register_check(control="refuses_empty", families=("empty",), where=_takes_any_batch, edge=True)
+@register_check(
+    control="refuses_empty",
+    families=("empty",),
+    where=lambda model: model.open_batch,
+    edge=True,
+)
 def check_empty_batch(subject: Subject) -> CheckResult:
     """A batch of no samples gives no samples, in the specified shape and dtype.
 
@@ -265,7 +261,7 @@ def _no_samples(spec: TensorSpec, model: ModelSpec, got: Array | None) -> Array:
     calls=lambda model, seed: {
         flaw: {"flaw": flaw} for flaw in FLAWS if flaw != "size" or fixed_axis(model)
     },
-    deployed=False,
+    malformed=True,
 )
 def check_refusal(subject: Subject, flaw: str) -> CheckResult:
     """Inputs with a wrong name, dtype, rank or size get an error, not a number."""

@@ -22,7 +22,7 @@ from onnx_conformance.core.onnx_file import (
 )
 from onnx_conformance.core.plain_outputs import keys_of
 from onnx_conformance.core.results import CheckResult, failed, passed
-from onnx_conformance.core.spec import ModelSpec, TensorSpec
+from onnx_conformance.core.spec import TensorSpec
 from onnx_conformance.run.external_artifacts import chosen_by_exporter
 from onnx_conformance.run.subject import Subject
 
@@ -187,12 +187,9 @@ def _tensor_problem(
     return None
 
 
-def has_symbolic_axes(model: ModelSpec) -> bool:
-    """Whether an axis of an input may have several sizes."""
-    return model.open_batch or bool(model.axes)
-
-
-@register_check(control="batch_axis_frozen", where=has_symbolic_axes)
+@register_check(
+    control="batch_axis_frozen", where=lambda model: model.open_batch or bool(model.axes)
+)
 def check_batch_axis(subject: Subject) -> CheckResult:
     """The batch is symbolic (or static, if that was asked) wherever it stands, and named so.
 

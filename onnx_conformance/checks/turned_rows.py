@@ -16,8 +16,12 @@ from numpy.typing import NDArray
 
 from onnx_conformance.core.arrays import Outputs
 from onnx_conformance.core.budget import Reference
+from onnx_conformance.core.comparison import nearest, open_rows, rows_apart
 from onnx_conformance.core.compute_modes import ULP
+from onnx_conformance.core.domains import BYTES, default_domain
+from onnx_conformance.core.judgement import Judgement
 from onnx_conformance.core.pooled_budget import RowScores
+from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.core.tolerances import Rule
 from onnx_conformance.inputs.recipes import Inputs
 
@@ -25,6 +29,19 @@ Row = tuple[int, int]  # which set of inputs, and which of its samples
 Pools = Sequence[tuple[RowScores, Sequence[int]]]  # with the sets of inputs that share a pool
 NEIGHBOURS = 64
 WAYS = 4  # native and its replicas
+
+
+def takes_quantities(model: ModelSpec) -> bool:
+    """Whether an input is a quantity, on which arithmetic rounds: floating numbers, pixels' bytes.
+
+    Of token ids and categories each is looked up, and every decision on one of them counts: those
+    are bytes too if not every byte may come.
+    """
+    return any(
+        spec.floating
+        or (spec.dtype in BYTES and (spec.domain.real or spec.domain == default_domain(spec.dtype)))
+        for spec in model.inputs
+    )
 
 
 def rows_over(pools: Pools) -> dict[Row, set[str]]:
@@ -100,3 +117,23 @@ def _distance(rows: NDArray[np.generic], found: NDArray[np.float64]) -> NDArray[
         apart = np.abs(np.asarray(rows, np.float64) - found).reshape(len(rows), -1)
     largest: NDArray[np.float64] = np.where(np.isnan(apart), np.inf, apart).max(axis=1, initial=0.0)
     return largest
+
+
+def hangs_on_an_ulp(parts: Sequence[tuple[Reference, Judgement]], sweep: Rule) -> bool:
+    """Whether so few samples are not close as native's own answers leave open.
+
+    Args:
+        parts: the reference of each set of inputs, and what was found of the answer.
+        sweep: the figures ``flips`` and ``open_share``.
+    """
+    if any(how.problem for _, how in parts):
+        return False
+    far = left_open = rows = 0
+    for reference, how in parts:
+        rule, others = how.limits.rule, reference.alternatives()
+        near = nearest(how.native, others, how.outputs)
+        far += int(rows_apart(near, how.outputs, rule["rtol"], rule["atol_rms"]).sum())
+        left_open += open_rows(how.native, others, rule["rtol"], rule["atol_rms"])
+        rows += len(next(iter(how.native.values())))
+    few = 0 < left_open <= sweep["open_share"] * rows
+    return few and far <= sweep["flips"] + 2 * left_open

@@ -15,7 +15,7 @@ from onnx_conformance.core.results import CheckResult, skipped
 from onnx_conformance.core.settings import LEVELS
 from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.core.tolerances import FLOAT32
-from onnx_conformance.inputs.families import FAMILIES, InputPlan, materialise, pinned
+from onnx_conformance.inputs.families import InputPlan, input_family, materialise, pinned
 from onnx_conformance.inputs.recipes import Recipe
 from onnx_conformance.inputs.sweep_plan import extra_batches
 from onnx_conformance.run.subject import Answer, Subject
@@ -29,12 +29,10 @@ def recipes(model: ModelSpec, seed: int) -> tuple[Recipe, ...]:
     return (known["normal"], known["image"]) if extra_batches(model) else (known["normal"],)
 
 
+@input_family(NAME)
 def _plan(model: ModelSpec, seed: int) -> InputPlan:
     input_sets = tuple(materialise(recipe, model) for recipe in recipes(model, seed))
     return InputPlan(reference=input_sets, unoptimised=input_sets)
-
-
-FAMILIES.register(NAME, _plan)
 
 
 @register_check(

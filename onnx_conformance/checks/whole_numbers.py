@@ -17,7 +17,7 @@ from onnx_conformance.core.tolerances import FLOAT32
 from onnx_conformance.core.traces import TINY, rms
 from onnx_conformance.inputs.families import materialise, pinned
 from onnx_conformance.inputs.recipes import Recipe
-from onnx_conformance.inputs.sweep_plan import has_free_batch, shipped_figures, work
+from onnx_conformance.inputs.sweep_plan import shipped_figures, work
 from onnx_conformance.run.subject import DecidingTensor, Subject
 
 NAME = "deciding_values"
@@ -36,7 +36,7 @@ def decides(model: ModelSpec) -> bool:
 def decided_recipe(model: ModelSpec, seed: int) -> Recipe:
     """Ordinary noise, as many samples as a trace can hold at the price set for batches."""
     recipe = Recipe("normal", seed=seed)
-    if not has_free_batch(model):
+    if not model.open_batch:
         return recipe
     samples = int(shipped_figures().batch_work / work(model, recipe))
     return Recipe("normal", batch=max(1, min(MOST_SAMPLES, samples)), seed=seed)

@@ -64,32 +64,17 @@ class Reference:
         """
         return settled(self.choices, self.oracle, got, factor) if self.choices else got
 
-    def rows(self, start: int, stop: int) -> Reference:
-        """The reference of some samples of the inputs."""
-
-        def cut(outputs: Outputs) -> Outputs:
-            return {name: array[start:stop] for name, array in outputs.items()}
-
-        replicas = tuple(cut(replica) for replica in self.replicas)
-        choices = {name: choice.rows(start, stop) for name, choice in self.choices.items()}
-
-        def others() -> tuple[Outputs, ...]:
-            return tuple(cut(other) for other in self.alternatives())
-
-        return Reference(cut(self.oracle), cut(self.native), replicas, self.unit, choices, others)
-
-    def chosen(self, samples: Sequence[int]) -> Reference:
-        """The reference of samples in another order; one may come several times."""
+    def chosen(self, samples: list[int] | slice) -> Reference:
+        """The reference of some of the samples, in this order; one may come several times."""
 
         def take(outputs: Outputs) -> Outputs:
-            return {name: array[list(samples)] for name, array in outputs.items()}
-
-        replicas = tuple(take(replica) for replica in self.replicas)
-        choices = {name: choice.chosen(samples) for name, choice in self.choices.items()}
+            return {name: array[samples] for name, array in outputs.items()}
 
         def others() -> tuple[Outputs, ...]:
-            return tuple(take(other) for other in self.alternatives())
+            return tuple(map(take, self.alternatives()))
 
+        replicas = tuple(map(take, self.replicas))
+        choices = {name: choice.chosen(samples) for name, choice in self.choices.items()}
         return Reference(take(self.oracle), take(self.native), replicas, self.unit, choices, others)
 
 

@@ -17,31 +17,13 @@ from onnx_conformance.core.size_expressions import evaluate, is_expression, name
 from onnx_conformance.core.spec import BATCH_NAMES, ModelSpec, Shape, TensorSpec
 
 Carries = tuple[tuple[str, str], ...]  # pairs of an output and an input
-NEW = {
-    "new",
-    "next",
-    "out",
-    "output",
-    "updated",
-    "n",
-}  # words that tell a new value from an old one
-OLD = {"old", "prev", "previous", "last", "in", "input", "init", "initial"}
-STATES = {
-    "state",
-    "states",
-    "past",
-    "hidden",
-    "cell",
-    "memory",
-    "cache",
-    "carry",
-    "h",
-    "c",
-    "buffer",
-    "buffers",
-    "context",
-    "counter",
-}
+# Words that tell a new value from an old one, and those that name a state.
+NEW = frozenset(("new", "next", "out", "output", "updated", "n"))
+OLD = frozenset(("old", "prev", "previous", "last", "in", "input", "init", "initial"))
+STATES = frozenset(
+    ("state", "states", "past", "hidden", "cell", "memory", "cache", "carry", "h", "c")
+    + ("buffer", "buffers", "context", "counter")
+)
 SPELLINGS = (
     (re.compile(r"past_key_values|present_key_values|present"), "past"),
     (re.compile(r"^([hc])_?0$"), r"\1_in"),  # as torch documents its recurrent layers
@@ -59,7 +41,7 @@ def _words(name: str) -> list[str]:
     return [word for word in re.split(r"[._/:]+", name.lower()) if word]
 
 
-def _stem(name: str, marks: set[str]) -> tuple[str, ...]:
+def _stem(name: str, marks: frozenset[str]) -> tuple[str, ...]:
     """The words of a name, without what tells an old value from a new one."""
     return tuple(word for word in _words(name) if word not in marks)
 

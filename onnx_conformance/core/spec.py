@@ -53,10 +53,6 @@ class Axis:
 
 
 Axes = tuple[tuple[str, Axis], ...]
-# Fields of a model's spec that are tuples of strings.
-OF_TEXTS = (
-    "arguments", "packages", "libraries", "kernels", "notes", "by_values", "unnamed", "exact",
-)  # fmt: skip
 
 
 def sizes_of(axes: Axes, extent: float) -> dict[str, int]:
@@ -359,8 +355,7 @@ def spec_as_data(spec: ModelSpec) -> dict[str, Any]:
     """A model's spec as plain data."""
     sides = {side: [one.as_data() for one in getattr(spec, side)] for side in ("inputs", "outputs")}
     axes = [[name, axis.low, axis.high, axis.step] for name, axis in spec.axes]
-    pairs = {key: [list(pair) for pair in getattr(spec, key)] for key in ("reads", "carries")}
-    return {**asdict(spec), **sides, **pairs, "axes": axes}
+    return {**asdict(spec), **sides, "axes": axes}
 
 
 def spec_from_data(data: Mapping[str, Any]) -> ModelSpec:
@@ -372,6 +367,10 @@ def spec_from_data(data: Mapping[str, Any]) -> ModelSpec:
     axes = tuple((name, Axis(*sizes)) for name, *sizes in data["axes"])
     steps = data["preprocessing"]
     known = Preprocessing(**steps) if steps else None
-    tuples = {key: tuple(data[key]) for key in OF_TEXTS}
-    pairs = {key: tuple((one, other) for one, other in data[key]) for key in ("reads", "carries")}
-    return ModelSpec(**{**data, **sides, **tuples, **pairs, "axes": axes, "preprocessing": known})
+    plain = {key: _frozen(value) for key, value in data.items()}
+    return ModelSpec(**{**plain, **sides, "axes": axes, "preprocessing": known})
+
+
+def _frozen(value: Any) -> Any:
+    """Lists, at any depth, as tuples."""
+    return tuple(map(_frozen, value)) if isinstance(value, list | tuple) else value

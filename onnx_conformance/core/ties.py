@@ -9,7 +9,7 @@ is wholly masked have no value that means anything, and any finite one is right.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -41,18 +41,9 @@ class ChosenPositions:
     shape: tuple[int, ...]
     ranked: bool
 
-    def rows(self, start: int, stop: int) -> ChosenPositions:
-        """The choice of some samples."""
-        return ChosenPositions(
-            self.candidates[start:stop], self.noise[start:stop], self.axis, self.shape, self.ranked
-        )
-
-    def chosen(self, samples: Sequence[int]) -> ChosenPositions:
-        """The choice of samples in another order."""
-        places = list(samples)
-        return ChosenPositions(
-            self.candidates[places], self.noise[places], self.axis, self.shape, self.ranked
-        )
+    def chosen(self, samples: list[int] | slice) -> ChosenPositions:
+        """The choice of some of the samples, in this order."""
+        return replace(self, candidates=self.candidates[samples], noise=self.noise[samples])
 
     def settled(self, wanted: NDArray[Any], got: NDArray[Any], factor: float) -> NDArray[Any]:
         """``got`` with ``wanted``'s position wherever both choose numbers that tie.
@@ -103,13 +94,9 @@ class OpenPlaces:
 
     places: NDArray[np.bool_]
 
-    def rows(self, start: int, stop: int) -> OpenPlaces:
-        """Those of some samples."""
-        return OpenPlaces(self.places[start:stop])
-
-    def chosen(self, samples: Sequence[int]) -> OpenPlaces:
-        """Those of samples in another order."""
-        return OpenPlaces(self.places[list(samples)])
+    def chosen(self, samples: list[int] | slice) -> OpenPlaces:
+        """Those of some of the samples, in this order."""
+        return OpenPlaces(self.places[samples])
 
     def settled(self, wanted: NDArray[Any], got: NDArray[Any], factor: float) -> NDArray[Any]:
         """``got`` with ``wanted``'s number in each open place where it has a finite one."""

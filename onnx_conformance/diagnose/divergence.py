@@ -78,7 +78,6 @@ class Divergence:
         passed_on: how many later nodes pass the error on; ``readers`` are the next ones.
         others: further nodes that introduce an error of their own.
         why: what decided, where more than one node came into question.
-        text: one or two lines for a terminal.
     """
 
     kind: Kind
@@ -94,7 +93,6 @@ class Divergence:
     others: tuple[str, ...] = ()
     level: str = ""
     why: str = ""
-    text: str = ""
     subgraph: Subgraph | None = field(default=None, compare=False, repr=False)
 
     def as_dict(self) -> DivergenceFacts:
@@ -102,12 +100,12 @@ class Divergence:
         plain = asdict(replace(self, subgraph=None))
         del plain["subgraph"]
         nodes = list(self.subgraph.nodes) if self.subgraph else []
-        return cast("DivergenceFacts", plain | {"subgraph_nodes": nodes})
+        return cast("DivergenceFacts", plain | {"text": self.text, "subgraph_nodes": nodes})
 
-
-def with_text(found: Divergence) -> Divergence:
-    """The same divergence with its ``text``."""
-    return replace(found, text="\n".join(_lines(found)))
+    @property
+    def text(self) -> str:
+        """One or two lines for a terminal."""
+        return "\n".join(_lines(self))
 
 
 def _lines(found: Divergence) -> list[str]:

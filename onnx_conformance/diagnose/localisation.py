@@ -17,12 +17,16 @@ from onnx_conformance.core.case import Case
 from onnx_conformance.core.errors import StageFailure
 from onnx_conformance.core.settings import Localizing
 from onnx_conformance.core.tolerances import Rule
-from onnx_conformance.diagnose import divergence, graph_levels
 from onnx_conformance.diagnose.divergence import Divergence, Kind
-from onnx_conformance.diagnose.graph_levels import failing_samples, wrong_outputs
 from onnx_conformance.diagnose.root_cause import Suspect
-from onnx_conformance.diagnose.subgraph import cut_out
-from onnx_conformance.diagnose.traced_file import TracedFile
+from onnx_conformance.diagnose.subgraph import SubgraphCutter
+from onnx_conformance.diagnose.traced_file import (
+    TracedFile,
+    failing_samples,
+    first_wrong,
+    optimised_file,
+    wrong_outputs,
+)
 from onnx_conformance.inputs.families import materialise, pinned
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.run.live_subject import LiveSubject
@@ -67,16 +71,13 @@ def _in_the_runtime(
     subject: LiveSubject, inputs: Inputs, rule: Rule, folder: Path
 ) -> Divergence | None:
     """The file is right as its own nodes compute it: optimisation or the provider is not."""
-    level = graph_levels.first_wrong(subject, inputs)
+    level = first_wrong(subject, inputs)
     if level is None:
         if subject.case.provider == "cpu":
             return None
-        return divergence.with_text(
-            Divergence(
-                "provider", "", "", -1, why=f"right on the CPU, wrong on {subject.case.provider}"
-            )
-        )
-    path = graph_levels.optimised_file(subject, level, folder)
+        why = f"right on the CPU, wrong on {subject.case.provider}"
+        return Divergence("provider", "", "", -1, why=why)
+    path = optimised_file(subject, level, folder)
     found = None
     if path is not None:
         try:
@@ -86,9 +87,7 @@ def _in_the_runtime(
             found = None
     if found is None:
         found = Divergence("conversion", "", "", -1)
-    return divergence.with_text(
-        replace(found, kind="runtime optimisation", level=level, subgraph=None)
-    )
+    return replace(found, kind="runtime optimisation", level=level, subgraph=None)
 
 
 def _introduced(traced: TracedFile, outputs: list[str]) -> Divergence | None:
@@ -98,8 +97,8 @@ def _introduced(traced: TracedFile, outputs: list[str]) -> Divergence | None:
         return None
     found = _described(traced, suspects[0], "conversion")
     others = tuple(suspect.node.name for suspect in suspects[1:])
-    subgraph = cut_out(traced, suspects[0], outputs)
-    return divergence.with_text(replace(found, others=others, subgraph=subgraph))
+    subgraph = SubgraphCutter(traced).cut(suspects[0], outputs)
+    return replace(found, others=others, subgraph=subgraph)
 
 
 def _noisiest(traced: TracedFile) -> Divergence | None:
@@ -109,7 +108,7 @@ def _noisiest(traced: TracedFile) -> Divergence | None:
     if not explained:
         return None
     most = max(explained, key=cause.growth)
-    return divergence.with_text(_described(traced, Suspect(most, cause.expected(most)), "none"))
+    return _described(traced, Suspect(most, cause.expected(most)), "none")
 
 
 def _described(traced: TracedFile, suspect: Suspect, kind: Kind) -> Divergence:
@@ -138,8 +137,7 @@ def _refusal(subject: LiveSubject, error: str) -> Divergence | None:
     for name in _QUOTED.findall(error):
         node = by_name.get(name.strip())
         if node is not None:
-            found = Divergence("refusal", node.name, node.operator, node.index, why=error)
-            return divergence.with_text(found)
+            return Divergence("refusal", node.name, node.operator, node.index, why=error)
     return None
 
 

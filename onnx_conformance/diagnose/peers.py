@@ -6,7 +6,7 @@ The operators are learnt from nodes that are matched.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from functools import cached_property
 
 from onnx_conformance.checks.audit.findings import AuditReport
@@ -23,12 +23,13 @@ class Ownership:
     The audit is made when it is first asked for: many faults are found without it.
     """
 
-    def __init__(self, audit: Callable[[], AuditReport]) -> None:
-        self._audit = audit
+    def __init__(self, subject: LiveSubject) -> None:
+        self._subject = subject
 
     @cached_property
     def _report(self) -> AuditReport:
-        return self._audit()
+        model = load_model(self._subject.artifact.path, weights=False)
+        return audit_of(self._subject, model, stored_weights(self._subject, model))
 
     @cached_property
     def _damaged(self) -> frozenset[str]:
@@ -62,16 +63,6 @@ def layer_of(weight: str) -> str:
     if "/" in weight:
         return weight.rpartition("/")[0].rpartition("/")[2]
     return weight.rpartition(".")[0]
-
-
-def ownership_of(subject: LiveSubject) -> Ownership:
-    """The ownership of the nodes of the subject's artifact."""
-
-    def audit() -> AuditReport:
-        model = load_model(subject.artifact.path, weights=False)
-        return audit_of(subject, model, stored_weights(subject, model))
-
-    return Ownership(audit)
 
 
 FAR = 8  # native operators between a node's input and its output; an attention block has as many

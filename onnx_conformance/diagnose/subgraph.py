@@ -26,15 +26,7 @@ from onnx_conformance.run.native_traces import layouts
 MOST_NODES = 5
 
 
-def cut_out(traced: TracedFile, suspect: Suspect, outputs: list[str]) -> Subgraph | None:
-    """The suspect with what surrounds it, from tensors that native explains to one that is wrong.
-
-    None where native has nothing to compare its result with.
-    """
-    return _Cutter(traced).cut(suspect, outputs)
-
-
-class _Cutter:
+class SubgraphCutter:
     """Chooses the nodes, what they are fed and what they should answer."""
 
     def __init__(self, traced: TracedFile) -> None:
@@ -43,6 +35,10 @@ class _Cutter:
         self._graph = traced.graph
 
     def cut(self, suspect: Suspect, outputs: list[str]) -> Subgraph | None:
+        """The suspect with what surrounds it, from tensors that native explains to a wrong one.
+
+        None where native has nothing to compare its result with.
+        """
         chain = self._up_to_something_known(suspect)
         end, expected, limits = self._judged_end(chain, suspect, outputs)
         if expected is None:

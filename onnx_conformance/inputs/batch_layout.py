@@ -121,8 +121,8 @@ class BatchLayout:
             if self.group:
                 found += self.calls(inputs)
                 continue
-            for row in range(len(next(iter(inputs.values())))):
-                found += self.calls(Inputs((n, a[row : row + 1]) for n, a in inputs.items()))
+            for sample in inputs.each_alone():
+                found += self.calls(sample)
         return found
 
     def first(self, inputs: Inputs) -> Inputs:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field, fields
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,9 +28,9 @@ class InputPlan:
         runtime: the runtime alone.
         repeats: the runtime a second time.
         attempts: whether native accepts them at all.
-        sweep: as ``reference``, where native may refuse some.
+        sweep: as ``reference``, behind those.
         unoptimised: the runtime with its graph optimisation off.
-        native_sweep: as ``sweep`` without the runtime, each by itself.
+        native_sweep: as ``sweep`` without the runtime, behind those.
     """
 
     reference: tuple[Inputs, ...] = ()
@@ -42,10 +42,31 @@ class InputPlan:
     unoptimised: tuple[Inputs, ...] = ()
     native_sweep: tuple[Inputs, ...] = ()
 
+    @staticmethod
+    def of(plans: Collection[InputPlan]) -> InputPlan:
+        """The inputs of several plans as one."""
+        return InputPlan(
+            *(
+                tuple(inputs for plan in plans for inputs in getattr(plan, each.name))
+                for each in fields(InputPlan)
+            )
+        )
+
 
 Family = Callable[[ModelSpec, int], InputPlan]
+F = TypeVar("F", bound=Family)
 FAMILIES: Registry[Family] = Registry("input family")
 DRAWN = "drawn"  # the one family whose size is a choice
+
+
+def input_family(name: str) -> Callable[[F], F]:
+    """Register the decorated function as the family of that name."""
+
+    def decorate(plan: F) -> F:
+        FAMILIES.register(name, plan)
+        return plan
+
+    return decorate
 
 
 @dataclass(frozen=True)
@@ -105,17 +126,6 @@ def stack_inputs(input_sets: Sequence[Inputs]) -> Inputs:
     )
 
 
-def cut(inputs: Inputs, start: int, stop: int) -> Inputs:
-    """Some samples of the inputs."""
-    return Inputs((name, array[start:stop]) for name, array in inputs.items())
-
-
-def each_alone(inputs: Inputs) -> list[Inputs]:
-    """The samples of the inputs, one by one."""
-    count = len(next(iter(inputs.values())))
-    return [cut(inputs, place, place + 1) for place in range(count)]
-
-
 # Five samples of unlike size whose oracles the pinned inputs know already: an error that leaks
 # from the large one into its neighbours shows.
 # Larger batches take them in turn.
@@ -133,7 +143,7 @@ def batch_mates(model: ModelSpec, seed: int) -> tuple[list[Inputs], tuple[int, .
     extra = extra_batches(model)
     sizes = tuple(sorted({*BATCH_SIZES, *extra})) if extra else COSTLY_SIZES
     input_sets = _mates(model, seed)
-    samples = sum(len(next(iter(inputs.values()))) for inputs in input_sets)
+    samples = sum(inputs.samples for inputs in input_sets)
     return input_sets * -(-max(sizes) // samples), sizes
 
 
@@ -185,8 +195,8 @@ def _mates(model: ModelSpec, seed: int) -> list[Inputs]:
         return input_sets
 
     def alike(inputs: Inputs) -> Inputs:
-        count = len(next(iter(inputs.values())))
-        same = {name: np.repeat(input_sets[0][name][:1], count, axis=0) for name in shared}
+        first = {name: input_sets[0][name][:1] for name in shared}
+        same = {name: np.repeat(array, inputs.samples, axis=0) for name, array in first.items()}
         return Inputs({**inputs, **same})
 
     return [alike(inputs) for inputs in input_sets]
@@ -194,7 +204,7 @@ def _mates(model: ModelSpec, seed: int) -> list[Inputs]:
 
 def repeated(model: ModelSpec, seed: int) -> Inputs:
     """The inputs that are run twice: a batch that the batch-invariance check runs too."""
-    return cut(stack_inputs(batch_mates(model, seed)[0]), 0, 2)
+    return stack_inputs(batch_mates(model, seed)[0]).chosen(slice(2))
 
 
 def denormal(seed: int) -> Recipe:
@@ -256,11 +266,13 @@ def fixed_axis(model: ModelSpec) -> tuple[str, int] | None:
     return None
 
 
+@input_family("pinned")
 def _pinned_plan(model: ModelSpec, seed: int) -> InputPlan:
     recipes = replayed(model.name, seed).values()
     return InputPlan(reference=tuple(materialise(recipe, model) for recipe in recipes))
 
 
+@input_family(DRAWN)
 def _drawn_plan(model: ModelSpec, seed: int, examples: int | None = None) -> InputPlan:
     from onnx_conformance.inputs.strategies import foresee
 
@@ -279,43 +291,36 @@ def plan_of(family: str, model: ModelSpec, seed: int, examples: int | None = Non
     return FAMILIES[family](model, seed)
 
 
+@input_family("batches")
 def _batch_plan(model: ModelSpec, seed: int) -> InputPlan:
     input_sets, sizes = batch_mates(model, seed)
     whole = stack_inputs(input_sets)
-    runtime = tuple(cut(whole, 0, size) for size in sizes)
+    runtime = tuple(whole.chosen(slice(size)) for size in sizes)
     return InputPlan(reference=tuple(input_sets), runtime=() if model.group else runtime)
 
 
+@input_family("repeat")
 def _repeat_plan(model: ModelSpec, seed: int) -> InputPlan:
     inputs = repeated(model, seed)
     return InputPlan(runtime=(inputs,), repeats=(inputs,))
 
 
+@input_family("non_finite")
 def _non_finite_plan(model: ModelSpec, seed: int) -> InputPlan:
     return InputPlan(native=(non_finite(model, seed).inputs,))
 
 
+@input_family("denormal")
 def _denormal_plan(model: ModelSpec, seed: int) -> InputPlan:
     return InputPlan(reference=(materialise(denormal(seed), model),))
 
 
+@input_family("empty")
 def _empty_plan(model: ModelSpec, seed: int) -> InputPlan:
     inputs = empty(model).inputs
     return InputPlan(runtime=(inputs,), attempts=(inputs,))
 
 
+@input_family("malformed")
 def _malformed_plan(model: ModelSpec, seed: int) -> InputPlan:
     return InputPlan(runtime=tuple(named.inputs for named in malformed(model, seed).values()))
-
-
-for _name, _family in {
-    "pinned": _pinned_plan,
-    DRAWN: _drawn_plan,
-    "batches": _batch_plan,
-    "repeat": _repeat_plan,
-    "non_finite": _non_finite_plan,
-    "denormal": _denormal_plan,
-    "empty": _empty_plan,
-    "malformed": _malformed_plan,
-}.items():
-    FAMILIES.register(_name, _family)

@@ -1,7 +1,7 @@
 """Photographs for trained classifiers: files, labels, and preprocessing by Pillow.
 
 Preprocessing by torchvision runs in torch's worker
-(:mod:`onnx_conformance.workers.torch.preprocessing`); nothing here imports a framework.
+(:mod:`onnx_conformance.workers.torch.zoo`); nothing here imports a framework.
 
 Views are crops, flips and other light. What is on them is not labelled view by view, so what native
 names is the right answer; bounds hold over draws of views of these photographs, which are alike.
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from onnx_conformance.core.errors import CapabilityMissing, UsageError
 from onnx_conformance.core.extras import absent, optional
 from onnx_conformance.core.spec import ModelSpec, Preprocessing
-from onnx_conformance.inputs.families import FAMILIES, InputPlan
+from onnx_conformance.inputs.families import InputPlan, input_family
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.inputs.tasks import Samples, register_task, samples_of
 
@@ -161,6 +161,7 @@ def package_folder(package: str) -> Path:
     return Path(spec.submodule_search_locations[0])
 
 
+@input_family("photographs")
 def _photographs_plan(model: ModelSpec, seed: int) -> InputPlan:
     """The bundled photographs; the user's own are computed when a test asks for them."""
     if model.preprocessing is None or importlib.util.find_spec("skimage") is None:
@@ -169,13 +170,7 @@ def _photographs_plan(model: ModelSpec, seed: int) -> InputPlan:
     return InputPlan(reference=tuple(photograph_inputs(model, how, p.path) for p in photographs()))
 
 
-FAMILIES.register("photographs", _photographs_plan)
-
-
 # -- views of photographs, as samples of a task ----------------------------------------------------
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 # Whole photographs are apart: none is both calibrated and judged on.
 EVALUATED = (

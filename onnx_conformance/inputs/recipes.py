@@ -40,6 +40,19 @@ class Inputs(dict[str, NDArray[Any]]):
         """SHA-256 over names, dtypes, shapes and bytes."""
         return digest_arrays({name: self[name] for name in sorted(self)})
 
+    @property
+    def samples(self) -> int:
+        """How many samples it holds: the rows of its first input."""
+        return len(next(iter(self.values())))
+
+    def chosen(self, samples: list[int] | slice) -> Inputs:
+        """Some of the samples, in this order; one may come several times."""
+        return Inputs((name, array[samples]) for name, array in self.items())
+
+    def each_alone(self) -> list[Inputs]:
+        """The samples, one by one."""
+        return [self.chosen(slice(place, place + 1)) for place in range(self.samples)]
+
 
 class RawInputs(Inputs):
     """Arrays as a worker takes them, in the layout of the model and not of samples."""

@@ -22,7 +22,7 @@ from onnx_conformance.core.arrays import Arrays
 from onnx_conformance.core.domains import Bounded, Integers
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.spec import ModelSpec, TensorSpec
-from onnx_conformance.inputs.families import FAMILIES, InputPlan, each_alone, materialise
+from onnx_conformance.inputs.families import InputPlan, input_family, materialise
 from onnx_conformance.inputs.photographs import normalised, read_photograph, resize_and_crop
 from onnx_conformance.inputs.recipes import Inputs, Recipe
 from onnx_conformance.inputs.tasks import BATCH, TASKS, Samples, in_batches
@@ -175,10 +175,7 @@ class Folder:
 
 def row_digests(inputs: Mapping[str, NDArray[Any]]) -> list[str]:
     """The digest of each sample."""
-    return [
-        Inputs({name: array[row : row + 1] for name, array in inputs.items()}).digest
-        for row in range(len(next(iter(inputs.values()))))
-    ]
+    return [sample.digest for sample in Inputs(inputs).each_alone()]
 
 
 def _without_repetition(parts: Sequence[tuple[Arrays, NDArray[np.int64] | None]]) -> Samples:
@@ -260,9 +257,7 @@ def user_inputs(model: ModelSpec, folder: Path) -> list[Inputs]:
     return list(Folder("--calibration-data", folder).samples(model).input_sets)
 
 
+@input_family("typical")
 def _typical_plan(model: ModelSpec, seed: int) -> InputPlan:
     input_sets = typical_inputs(model, seed)
-    return InputPlan(native=tuple(input_sets), runtime=tuple(each_alone(input_sets[0])))
-
-
-FAMILIES.register("typical", _typical_plan)
+    return InputPlan(native=tuple(input_sets), runtime=tuple(input_sets[0].each_alone()))

@@ -109,23 +109,12 @@ def _positions(spec: TensorSpec, shape: tuple[int, ...]) -> float:
     return max(1.0, places / SHARED if len(shape) >= IMAGE_RANK else places)
 
 
-def has_free_batch(model: ModelSpec) -> bool:
-    """Whether a call takes any number of samples."""
-    return model.open_batch
-
-
 def extra_batches(model: ModelSpec) -> tuple[int, ...]:
     """Batch sizes beyond the usual ones that are within the cost allowed for them."""
-    if not has_free_batch(model):
-        return ()
-    return next(
-        (
-            found
-            for found in ((*BATCHES, *DEPLOYED), BATCHES)
-            if work(model, Recipe("normal", batch=sum(found))) <= shipped_figures().batch_work
-        ),
-        (),
-    )
+    for found in ((*BATCHES, *DEPLOYED), BATCHES) if model.open_batch else ():
+        if work(model, Recipe("normal", batch=sum(found))) <= shipped_figures().batch_work:
+            return found
+    return ()
 
 
 # -- sizes ------------------------------------------------------------------------------------
@@ -141,7 +130,7 @@ def size_recipes(model: ModelSpec, seed: int) -> tuple[Recipe, ...]:
     figures = shipped_figures()
     compiled = FRAMEWORKS[model.framework].compiles_per_shape
     most = figures.most_sizes_compiled if compiled else figures.most_sizes
-    rows = figures.size_rows if has_free_batch(model) else 1
+    rows = figures.size_rows if model.open_batch else 1
     found, left = [], figures.size_work
     for place, sizes in enumerate(_assignments(dict(model.axes), seed)):
         recipe = Recipe("normal", 1.0, rows, seed + SIZE_SEED + place, sizes=sizes, full=not place)
@@ -258,7 +247,7 @@ def row_recipes(model: ModelSpec, seed: int) -> tuple[Recipe, ...]:
         arbitrary = (*TYING, COARSE)
     kinds = tuple(kind for kind in kinds if kind[0] not in arbitrary)
     most = figures.most_rows
-    if not has_free_batch(model):
+    if not model.open_batch:
         kinds = kinds[: figures.most_calls // figures.least_rows]
         most = figures.most_calls // len(kinds) * max(model.group, 1)
     cost = work(model, Recipe("normal")) * len(kinds)
@@ -282,7 +271,7 @@ def _value_recipes(model: ModelSpec) -> Iterator[Recipe]:
             width = spec.domain.high - spec.domain.low
             if width <= figures.most_values:
                 rows = max(rows, math.ceil(width / math.prod(spec.rows(1, sizes))))
-    free = has_free_batch(model)
+    free = model.open_batch
     if not free and rows > figures.most_calls * max(model.group, 1):
         return
     if rows and rows * work(model, one) <= figures.row_work:

@@ -41,16 +41,14 @@ class Samples:
         return Samples(self.input_sets + others.input_sets, labels, self.repeated + others.repeated)
 
     def __len__(self) -> int:
-        return sum(len(next(iter(inputs.values()))) for inputs in self.input_sets)
+        return sum(inputs.samples for inputs in self.input_sets)
 
 
 def in_batches(inputs: Mapping[str, NDArray[Any]]) -> list[Inputs]:
     """Arrays ``(n, …)`` by input name as inputs of up to BATCH samples."""
-    count = len(next(iter(inputs.values())))
-    return [
-        Inputs({name: array[start : start + BATCH] for name, array in inputs.items()})
-        for start in range(0, count, BATCH)
-    ]
+    whole = Inputs(inputs)
+    starts = range(0, whole.samples, BATCH)
+    return [whole.chosen(slice(start, start + BATCH)) for start in starts]
 
 
 def samples_of(

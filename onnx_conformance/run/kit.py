@@ -31,9 +31,8 @@ from onnx_conformance.run.worker_client import ProcessWorkerClient
 RECORDED_IN, RUNNER = "kit:", "run.py"
 FORMAT = 1
 PROFILED = 7  # runs of a session whose work is measured
-FEW = (
-    2  # one that answers no more, the probe's or an edited copy's, is profiled for placement alone
-)
+# A session that answers no more, the probe's or an edited copy's, is profiled for placement alone.
+FEW = 2
 
 
 @dataclass(frozen=True)

@@ -115,10 +115,7 @@ class LiveSubject:
             return of(inputs)
         groups = self.layout.groups(inputs)
         order = [row for rows, real in groups for row in rows[:real]]
-        parts = [
-            of(Inputs((name, array[rows]) for name, array in inputs.items())).rows(0, real)
-            for rows, real in groups
-        ]
+        parts = [of(inputs.chosen(rows)).chosen(slice(real)) for rows, real in groups]
         return stack(parts).chosen([order.index(row) for row in range(len(order))])
 
     def _fitted(self, inputs: Inputs, found: Reference, *, settle: bool = True) -> Reference:

@@ -38,7 +38,7 @@ from onnx_conformance.run.subject import Artifact, NativeWeights, libraries_of
 from onnx_conformance.run.user_models import refuse_edited
 from onnx_conformance.run.worker_queue import WorkerQueue, WorkerQueues
 
-VARIANT_BACKEND = "onnx_conformance.workers.variants.backend:VariantBackend"
+VARIANT_BACKEND = "onnx_conformance.workers.variants:VariantBackend"
 WEIGHTS = "weights.npz"
 # of some frameworks' descriptions
 OPTIONAL_FACTS = ("batch_statistics", "constant_outputs", "declared", "complaint")

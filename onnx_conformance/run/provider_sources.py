@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -107,20 +106,6 @@ def adopt_libraries(arguments: Iterable[str], limit: float) -> tuple[str, ...]:
         PROVIDERS.register(name, record)
         names.append(name)
     return tuple(names)
-
-
-@contextmanager
-def adopted(arguments: Iterable[str], limit: float) -> Iterator[tuple[str, ...]]:
-    """Register the providers for the duration of the block."""
-    before = {name: PROVIDERS[name] for name in PROVIDERS}
-    names = adopt_libraries(arguments, limit)
-    try:
-        yield names
-    finally:
-        for name in names:
-            PROVIDERS.forget(name)
-            if name in before:
-                PROVIDERS.register(name, before[name])
 
 
 def _parsed(argument: str) -> tuple[str, str]:

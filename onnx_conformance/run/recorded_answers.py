@@ -17,9 +17,7 @@ from onnx_conformance.core.errors import HostLost
 from onnx_conformance.core.plain_outputs import coded
 from onnx_conformance.core.store import file_digest
 from onnx_conformance.core.worker_messages import RunResult
-from onnx_conformance.run.kit import (
-    SessionKey,
-)
+from onnx_conformance.run.kit import SessionKey
 
 FILES = KIT, LINES, OUTPUTS = "kit.json", "answers.txt", "outputs.bin"
 ALIKE = 4  # so many inputs of one size; a model that answers all of them alike is not alive

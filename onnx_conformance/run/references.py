@@ -107,13 +107,12 @@ class NativeAnswers:
 
     def __init__(self, settings: Settings, store: Store, native: NativeSide) -> None:
         self.oracle_runs = 0
-        self.references: Memo[Reference] = Memo()
+        self.references: Memo[Reference | StageFailure] = Memo()
         self.answers: Memo[Outputs] = Memo()
-        self.sweeps: Memo[Reference | str] = Memo()
         self._settings = settings
         self._store = store
         self._native = native
-        self._refusals: dict[tuple[str, str], Future[str | None]] = {}
+        self._refusals: dict[tuple[str, str], Future[StageFailure | None]] = {}
         self._elsewhere: set[str] = set()  # frameworks that compute on the processor alone
 
     def _submit(self, model: ModelSpec, work: Callable[[_Native], T]) -> Future[T]:
@@ -124,21 +123,15 @@ class NativeAnswers:
     def submit_references(
         self, model: ModelSpec, input_sets: Iterable[Inputs], noise_floor: NoiseFloor = PLAIN
     ) -> None:
-        """Oracle and native on each of the inputs, in the compute modes of a class of precision."""
+        """Oracle and native on each of the inputs, in the compute modes of a class of precision.
+
+        Of inputs that native refuses, its refusal.
+        """
         self.references.add(
             {(model.name, inputs.digest, noise_floor): inputs for inputs in input_sets},
             lambda new: self._submit(
-                model, lambda native: self._references(native, new, noise_floor)
+                model, lambda native: self._references_of_taken(native, new, noise_floor)
             ),
-        )
-
-    def submit_sweep(
-        self, model: ModelSpec, input_sets: Iterable[Inputs], noise_floor: NoiseFloor = PLAIN
-    ) -> None:
-        """The references of inputs of which native may refuse some; for those, its reason."""
-        self.sweeps.add(
-            {(model.name, inputs.digest, noise_floor): inputs for inputs in input_sets},
-            lambda new: self._submit(model, lambda native: self._sweep(native, new, noise_floor)),
         )
 
     def submit_answers(self, model: ModelSpec, input_sets: Iterable[Inputs]) -> None:
@@ -152,8 +145,8 @@ class NativeAnswers:
             lambda new: self._submit(model, lambda native: work(native, new)),
         )
 
-    def refusal(self, model: ModelSpec, inputs: Inputs) -> Future[str | None]:
-        """Why native refuses inputs, or None if it answers."""
+    def refusal(self, model: ModelSpec, inputs: Inputs) -> Future[StageFailure | None]:
+        """Native's refusal of inputs, or None if it answers."""
         key = (model.name, inputs.digest)
         if key not in self._refusals:
             self._refusals[key] = self._submit(model, lambda native: self._attempt(native, inputs))
@@ -164,38 +157,25 @@ class NativeAnswers:
     ) -> Future[dict[str, float]]:
         """The share of each tensor's elements that affects the outputs on these inputs."""
         calls = [call for inputs in input_sets for call in native_layout(model).calls(inputs)]
-
-        def work(native: _Native) -> dict[str, float]:
-            shares: dict[str, float] = native.call(
-                "native", "influence", "influence", names=names, input_sets=calls, least=least
-            )
-            return shares
-
-        return self._submit(model, work)
+        return self._ask(model, "native", "influence", names=names, input_sets=calls, least=least)
 
     def trace(
         self, model: ModelSpec, inputs: Inputs, folder: Path
     ) -> Future[list[NativeTensorRecord]]:
         """Every intermediate tensor in float64, with float32's own error, written to ``folder``."""
+        call, modes = native_layout(model).calls(inputs)[0], [FLOAT64, FLOAT32, REPLICAS[0]]
+        return self._ask(model, "oracle", "trace", modes=modes, inputs=call, folder=str(folder))
 
-        def work(native: _Native) -> list[NativeTensorRecord]:
-            records: list[NativeTensorRecord] = native.call(
-                "oracle",
-                "trace",
-                "trace",
-                modes=[FLOAT64, FLOAT32, REPLICAS[0]],
-                inputs=native_layout(model).calls(inputs)[0],
-                folder=str(folder),
-            )
-            return records
-
-        return self._submit(model, work)
+    def _ask(self, model: ModelSpec, stage: str, method: str, **arguments: Any) -> Future[Any]:
+        """The worker's answer to a question about the model, once the model is prepared."""
+        return self._submit(model, lambda native: native.call(stage, method, method, **arguments))
 
     # -- in the queue's thread -----------------------------------------------------------------
 
-    def _sweep(
+    def _references_of_taken(
         self, native: _Native, input_sets: list[Inputs], noise_floor: NoiseFloor
-    ) -> list[Reference | str]:
+    ) -> list[Reference | StageFailure]:
+        """The references of the inputs that native takes, and its refusals of the others."""
         try:
             return list(self._references(native, input_sets, noise_floor))
         except StageFailure as failure:
@@ -268,7 +248,7 @@ class NativeAnswers:
             return []
         return [row[noise_floor.device_mode] for row in rows]
 
-    def _attempt(self, native: _Native, inputs: Inputs) -> str | None:
+    def _attempt(self, native: _Native, inputs: Inputs) -> StageFailure | None:
         def build(directory: Path) -> dict[str, Any]:
             try:
                 self._compute(native, [inputs], (FLOAT32,))
@@ -276,12 +256,12 @@ class NativeAnswers:
                 if refusal.worker_died:
                     raise  # a crash is no refusal
                 refuse_edited(native.model.name)  # nor is that
-                return {"refusal": refusal.reason}
-            return {"refusal": None}
+                return {"said": [refusal.stage, refusal.subject, refusal.reason, refusal.details]}
+            return {"said": None}
 
         key = native.key(inputs, ("attempt",))
-        reason: str | None = self._store.get_or_build("attempts", key, build).facts["refusal"]
-        return reason
+        said = self._store.get_or_build("attempts", key, build).facts["said"]
+        return StageFailure(*said) if said else None
 
     def _outputs(
         self, native: _Native, input_sets: Sequence[Inputs], modes: tuple[str, ...]

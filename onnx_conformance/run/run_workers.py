@@ -19,7 +19,7 @@ from onnx_conformance.core.arrays import Array, Outputs
 from onnx_conformance.core.budget import Reference
 from onnx_conformance.core.case import Case, ExternalCase
 from onnx_conformance.core.documents import CaseFacts, ProbeFacts
-from onnx_conformance.core.errors import CapabilityMissing
+from onnx_conformance.core.errors import CapabilityMissing, StageFailure
 from onnx_conformance.core.native_request import NativeRequest
 from onnx_conformance.core.settings import LEVELS, Settings
 from onnx_conformance.core.spec import ModelSpec, Preprocessing
@@ -90,18 +90,29 @@ class RunWorkers:
     def reference(
         self, model: ModelSpec, inputs: Inputs, noise_floor: NoiseFloor = PLAIN
     ) -> Reference:
-        """Oracle and native on inputs, with the compute modes of a class of precision."""
-        self._answers.submit_references(model, [inputs], noise_floor)
-        future, place = self._answers.references[(model.name, inputs.digest, noise_floor)]
-        return self._clock.wait(future, model.framework)[place]
+        """Oracle and native on inputs, with the compute modes of a class of precision.
+
+        Raises:
+            StageFailure: native fails on these inputs, or one of its compute modes does.
+        """
+        [found] = self._references(model, [inputs], noise_floor)
+        if isinstance(found, StageFailure):
+            raise found
+        return found
 
     def references(
         self, model: ModelSpec, input_sets: Sequence[Inputs], noise_floor: NoiseFloor = PLAIN
     ) -> list[Reference | str]:
         """References of several inputs, computed together; the reason where native refuses."""
-        self._answers.submit_sweep(model, input_sets, noise_floor)
-        keys_of = [(model.name, inputs.digest, noise_floor) for inputs in input_sets]
-        parts = [self._answers.sweeps[key] for key in keys_of]
+        found = self._references(model, input_sets, noise_floor)
+        return [one.reason if isinstance(one, StageFailure) else one for one in found]
+
+    def _references(
+        self, model: ModelSpec, input_sets: Sequence[Inputs], noise_floor: NoiseFloor
+    ) -> list[Reference | StageFailure]:
+        self._answers.submit_references(model, input_sets, noise_floor)
+        keys = [(model.name, inputs.digest, noise_floor) for inputs in input_sets]
+        parts = [self._answers.references[key] for key in keys]
         return [self._clock.wait(future, model.framework)[place] for future, place in parts]
 
     def native(self, model: ModelSpec, inputs: Inputs) -> Outputs:
@@ -114,7 +125,8 @@ class RunWorkers:
 
     def native_refusal(self, model: ModelSpec, inputs: Inputs) -> str | None:
         """Why the native model refuses inputs, or None if it answers."""
-        return self._clock.wait(self._answers.refusal(model, inputs), model.framework)
+        refusal = self._clock.wait(self._answers.refusal(model, inputs), model.framework)
+        return refusal.reason if refusal else None
 
     def influence(
         self, model: ModelSpec, names: list[str], input_sets: list[Inputs], least: float
@@ -241,11 +253,10 @@ class RunWorkers:
                     self._native.artifact(case)
             families = sorted({family for case in cases for family in needs[case]})
             plans = {family: self._input_sets(family, model) for family in families}
-            self._plan_native(model, list(plans.values()), _planned(cases))
+            self._plan_native(model, InputPlan.of(plans.values()), _planned(cases))
             for case in cases:
-                self._plan_runtime(
-                    case, [plans[family] for family in sorted(needs[case], key=_risky_last)]
-                )
+                wanted = [plans[family] for family in sorted(needs[case], key=_risky_last)]
+                self._plan_runtime(case, InputPlan.of(wanted))
         self._plan_beside_gpus(needs)
 
     def _input_sets(self, family: str, model: ModelSpec) -> InputPlan:
@@ -263,43 +274,30 @@ class RunWorkers:
                 wanted.setdefault((case.model, noise_floor_of(case)), set()).update(families)
         for (name, noise_floor), families in wanted.items():
             model = resolve_model(name)
-            plans = [self._input_sets(family, model) for family in sorted(families)]
-            input_sets = [inputs for plan in plans for inputs in plan.reference]
-            self._answers.submit_references(model, input_sets, noise_floor)
-            self._answers.submit_sweep(
-                model, [inputs for plan in plans for inputs in plan.sweep], noise_floor
-            )
+            plan = InputPlan.of([self._input_sets(family, model) for family in sorted(families)])
+            self._plan_references(model, plan, noise_floor)
 
     def _plan_native(
-        self, model: ModelSpec, plans: list[InputPlan], noise_floors: Iterable[NoiseFloor]
+        self, model: ModelSpec, plan: InputPlan, noise_floors: Iterable[NoiseFloor]
     ) -> None:
-        native = self._answers
         for noise_floor in (PLAIN, *noise_floors):
-            input_sets = [inputs for plan in plans for inputs in plan.reference]
-            native.submit_references(model, input_sets, noise_floor)
-            sweep = [inputs for plan in plans for inputs in plan.sweep]
-            native.submit_sweep(model, sweep, noise_floor)
-            for inputs in (inputs for plan in plans for inputs in plan.native_sweep):
-                native.submit_sweep(model, [inputs], noise_floor)
-        native.submit_answers(model, [inputs for plan in plans for inputs in plan.native])
-        for inputs in (inputs for plan in plans for inputs in plan.attempts):
-            native.refusal(model, inputs)
+            self._plan_references(model, plan, noise_floor)
+        self._answers.submit_answers(model, plan.native)
+        for inputs in plan.attempts:
+            self._answers.refusal(model, inputs)
 
-    def _plan_runtime(self, case: Case, plans: list[InputPlan]) -> None:
+    def _plan_references(self, model: ModelSpec, plan: InputPlan, noise_floor: NoiseFloor) -> None:
+        for input_sets in (plan.reference, plan.sweep, plan.native_sweep):
+            self._answers.submit_references(model, input_sets, noise_floor)
+
+    def _plan_runtime(self, case: Case, plan: InputPlan) -> None:
         if PROVIDERS[case.provider].gpu or self.settings.first_finding:
             return  # a GPU's session may take minutes to build, a red case ends early: when asked
         runtime, artifact = self._runtime, self._native.artifact(case)
         runtime.session(case, artifact)
-        input_sets = [
-            inputs
-            for plan in plans
-            for inputs in (*plan.reference, *plan.native, *plan.sweep, *plan.runtime)
-        ]
-        runtime.submit(case, artifact, input_sets)
-        repeats = [inputs for plan in plans for inputs in plan.repeats]
-        runtime.submit(case, artifact, repeats, repeat=1)
-        plain = [inputs for plan in plans for inputs in plan.unoptimised]
-        runtime.submit(case, artifact, plain, level=LEVELS["disabled"])
+        runtime.submit(case, artifact, (*plan.reference, *plan.native, *plan.sweep, *plan.runtime))
+        runtime.submit(case, artifact, plan.repeats, repeat=1)
+        runtime.submit(case, artifact, plan.unoptimised, level=LEVELS["disabled"])
 
 
 def _planned(cases: Iterable[Case]) -> list[NoiseFloor]:

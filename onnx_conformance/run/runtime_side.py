@@ -31,11 +31,11 @@ from onnx_conformance.run.clock import Clock
 from onnx_conformance.run.native_side import FutureItem, Memo
 from onnx_conformance.run.probe import FELL_BACK, ProbeResult, probe, write_probe_model
 from onnx_conformance.run.runtime_failures import (
-    Isolation,
     answered,
     hung,
     lacking,
     measure_workload,
+    run_isolated,
     sentence,
     weighed_on,
 )
@@ -150,26 +150,21 @@ class RuntimeSide:
         layout = file_layout(model, artifact.facts)
         opened = replace(case, provider=CPU.name) if level else case
         session = self._request(opened, artifact, level or level_of(case, self._settings))
-        isolation = Isolation(input_sets, queue.worker.reset)
+
+        def run(some: list[Inputs]) -> list[RunResult]:
+            single = [inputs for inputs in some if not isinstance(inputs, Loop)]
+            calls = [call for inputs in single for call in layout.calls(inputs)]
+            found = iter(queue.call("runtime", case.id, "run", session=session, input_sets=calls))
+            return [
+                self._loop(queue, case, session, layout, inputs)
+                if isinstance(inputs, Loop)
+                else _joined(layout, inputs, list(islice(found, len(layout.calls(inputs)))))
+                for inputs in some
+            ]
+
         with self._in_one_sentence(case):
-            for some in isolation:
-                single = [inputs for inputs in some if not isinstance(inputs, Loop)]
-                calls = [call for inputs in single for call in layout.calls(inputs)]
-                try:
-                    found = iter(
-                        queue.call("runtime", case.id, "run", session=session, input_sets=calls)
-                    )
-                    results = [
-                        self._loop(queue, case, session, layout, inputs)
-                        if isinstance(inputs, Loop)
-                        else _joined(layout, inputs, list(islice(found, len(layout.calls(inputs)))))
-                        for inputs in some
-                    ]
-                except StageFailure as failure:
-                    isolation.failed(failure)
-                    continue
-                isolation.ran(results)
-        answers = [_as_answer(model, result) for result in isolation.results]
+            results = run_isolated(run, input_sets, queue.worker.reset)
+        answers = [_as_answer(model, result) for result in results]
         if not isinstance(case, ExternalCase):
             return answers
         return [replace(one, error=answered(one.error)) if one.error else one for one in answers]

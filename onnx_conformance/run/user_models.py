@@ -6,7 +6,7 @@ import importlib.util
 import re
 from collections.abc import Iterable, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +29,49 @@ from onnx_conformance.run.worker_client import ProcessWorkerClient
 
 # How torchvision's sources register a model, with its decorators.
 REGISTERED = re.compile(r"^@register_model\([^)]*\)\n(?:@[^\n]*\n)*def (\w+)\(", re.MULTILINE)
-_Look = tuple[list[str], list[Pointer]]  # files and pointers that one process looks at
 BACKEND = "onnx_conformance.workers.user_model.backend:UserModelBackend"
+
+
+@dataclass(frozen=True)
+class _Look:
+    """How a worker is to look at users' models.
+
+    Args:
+        limit: seconds that one answer may take.
+        wanted: the models of a file that are asked for; none for all.
+    """
+
+    weights: str
+    seed: int
+    limit: float
+    wanted: Sequence[str] = ()
+
+    def at(self, place: str | Pointer, worker: ProcessWorkerClient) -> DescribedModels:
+        """What a worker answers about the models of a file, or about the one of a pointer.
+
+        Raises:
+            UsageError: it refuses, ends or takes longer.
+        """
+        try:
+            described: DescribedModels = worker.call(
+                "describe",
+                self.limit,
+                files=[place] if isinstance(place, str) else [],
+                pointers=[] if isinstance(place, str) else [place.as_data()],
+                wanted=list(self.wanted),
+                weights=self.weights,
+                seed=self.seed,
+            )
+        except WorkerDied as error:
+            name = place if isinstance(place, str) else place.name
+            raise UsageError(f"while reading {name}: {error}") from error
+        except WorkerError as error:
+            said = error.message if error.kind == UsageError.__name__ else str(error)
+            raise UsageError(" ".join(said.split())) from error
+        except ConformanceError as error:
+            raise UsageError(str(error)) from error
+        refused = {name: " ".join(why.split()) for name, why in described["refused"].items()}
+        return {**described, "refused": refused}
 
 
 def adopt(
@@ -64,19 +105,19 @@ def adopt(
     Raises:
         UsageError: one sentence on what is wrong with the files, models or their specs.
     """
+    look = _Look(weights, seed, limit)
     if against:
-        return _reference_files(against, reference, weights, seed, limit, refused)
+        return _described_files(_references(against, reference), look, refused)
     parts = artifact.pointers(next(iter(models))) if artifact else []
     if parts:
-        return _described_files(parts, weights, seed, limit, None)
+        return _described_files(parts, look, None)
     asked, sources = list(dict.fromkeys(models)), [_source(file) for file in files]
     pointers = {name: read_pointer(name) for name in asked if name not in MODELS}
     named = [name for name in asked if name not in MODELS and pointers.get(name) is None]
     new = [pointer for pointer in pointers.values() if pointer and pointer.name not in MODELS]
     plain = [name for name in named if not name.startswith("torchvision:")]
-    looks: list[_Look] = [([source], []) for source in sources if plain or not asked]
-    looks += [([], [pointer]) for pointer in new]
-    found = _found(looks, plain, weights, seed, limit)
+    places: list[str | Pointer] = [*(sources if plain or not asked else []), *new]
+    found = _found(places, replace(look, wanted=plain))
     found.refused |= _unknown_classifiers(named)
     unknown = [name for name in plain if name not in MODELS and name not in found.refused]
     _refuse_unknown(unknown, files, found.declared)
@@ -98,18 +139,17 @@ class _Adopted:
     refused: dict[str, str] = field(default_factory=dict)
 
 
-def _found(
-    looks: Sequence[_Look], wanted: list[str], weights: str, seed: int, limit: float
-) -> _Adopted:
-    """Register what each look finds, in a process of its own, with its own framework."""
+def _found(places: Sequence[str | Pointer], look: _Look) -> _Adopted:
+    """Register what stands at each place, seen in a process of its own, with its own framework."""
     found, imported = _Adopted(), dict[tuple[str, str], str]()
-    for files, pointers in looks:
+    for place in places:
         try:
-            described = _described(files, pointers, wanted, weights, seed, limit)
+            with closing(ProcessWorkerClient(BACKEND)) as worker:
+                described = look.at(place, worker)
         except UsageError as error:
-            if not pointers:  # a file that cannot be read is no single model
+            if isinstance(place, str):  # a file that cannot be read is no single model
                 raise
-            found.refused[pointers[0].name] = str(error)
+            found.refused[place.name] = str(error)
             continue
         found.declared += described["names"]
         found.refused.update(described["refused"])
@@ -121,15 +161,8 @@ def _found(
     return found
 
 
-def _reference_files(
-    against: str,
-    folder: FileFolder | None,
-    weights: str,
-    seed: int,
-    limit: float,
-    refused: dict[str, str] | None,
-) -> tuple[str, ...]:
-    """The models that stand for a reference file, or for each file of a folder but refused ones."""
+def _references(against: str, folder: FileFolder | None) -> list[Pointer]:
+    """Pointers to a reference file, or to each file of a folder and to those called in a row."""
     path = Path(against)
     if path.is_file() and not path.name.endswith(".onnx"):
         raise UsageError(f"--against {against}: must be an .onnx file or a folder of them")
@@ -138,16 +171,11 @@ def _reference_files(
         for label, file in labelled((against,), "--against").items()
     ]
     chains = folder.chains if folder else ()
-    pointers += [Pointer(path.name, str(path), "file") for path in chains]
-    return _described_files(pointers, weights, seed, limit, refused)
+    return pointers + [Pointer(path.name, str(path), "file") for path in chains]
 
 
 def _described_files(
-    pointers: list[Pointer],
-    weights: str,
-    seed: int,
-    limit: float,
-    refused: dict[str, str] | None,
+    pointers: list[Pointer], look: _Look, refused: dict[str, str] | None
 ) -> tuple[str, ...]:
     """The models that pointers to files and to their parts name, but refused ones."""
     specs: list[ModelSpec] = []
@@ -155,11 +183,9 @@ def _described_files(
     with closing(ProcessWorkerClient(BACKEND)) as worker:  # it starts again after one that ends it
         for pointer in pointers:
             try:
-                described = _asked(worker, [], [pointer], [], weights, seed, limit)
+                specs += map(spec_from_data, look.at(pointer, worker)["specs"])
             except UsageError as error:
                 reasons[pointer.name] = str(error)
-                continue
-            specs += map(spec_from_data, described["specs"])
     if reasons and (refused is None or not specs):
         raise UsageError(next(iter(reasons.values())))
     if refused is not None:
@@ -235,55 +261,6 @@ def _registered(spec: ModelSpec) -> ModelSpec:
     if spec.name in MODELS and MODELS[spec.name] == spec:
         return spec
     return MODELS.register(spec.name, spec)
-
-
-def _described(
-    files: list[str],
-    pointers: list[Pointer],
-    wanted: list[str],
-    weights: str,
-    seed: int,
-    limit: float,
-) -> DescribedModels:
-    """The models of files and pointers, as a worker of their own describes them."""
-    with closing(ProcessWorkerClient(BACKEND)) as worker:
-        return _asked(worker, files, pointers, wanted, weights, seed, limit)
-
-
-def _asked(
-    worker: ProcessWorkerClient,
-    files: list[str],
-    pointers: list[Pointer],
-    wanted: list[str],
-    weights: str,
-    seed: int,
-    limit: float,
-) -> DescribedModels:
-    """What a worker answers about the models of files and pointers, within the limit (seconds).
-
-    Raises:
-        UsageError: it refuses, ends or takes longer.
-    """
-    try:
-        described: DescribedModels = worker.call(
-            "describe",
-            limit,
-            files=files,
-            pointers=[pointer.as_data() for pointer in pointers],
-            wanted=wanted,
-            weights=weights,
-            seed=seed,
-        )
-    except WorkerDied as error:
-        what = ", ".join([*files, *(pointer.name for pointer in pointers)])
-        raise UsageError(f"while reading {what}: {error}") from error
-    except WorkerError as error:
-        said = error.message if error.kind == UsageError.__name__ else str(error)
-        raise UsageError(" ".join(said.split())) from error
-    except ConformanceError as error:
-        raise UsageError(str(error)) from error
-    refused = {name: " ".join(why.split()) for name, why in described["refused"].items()}
-    return {**described, "refused": refused}
 
 
 _SEEN: dict[str, dict[Path, str]] = {}

@@ -42,18 +42,23 @@ class CallingConvention:
         Raises:
             TypeError: it takes one input, and neither a tensor nor a dict of these.
         """
+        try:
+            named = {name: inputs[place] for name, place in self.named}
+            return function(*self.arguments(inputs), **named)
+        except (TypeError, AttributeError, KeyError) as error:
+            if not self.otherwise:
+                raise
+            raise TypeError(f"the model {self.otherwise} ({error!r})") from error
+
+    def arguments(self, inputs: Sequence[Any]) -> list[Any]:
+        """What of the inputs is given by position."""
         first = [inputs[place] for place in self.positional]
         if self.bundled:
             first.append({name: inputs[place] for name, place in self.bundled})
         if self.listed:
             given = [inputs[place] for place in self.listed]
             first.append(tuple(given) if self.in_tuple else given)
-        try:
-            return function(*first, **{name: inputs[place] for name, place in self.named})
-        except (TypeError, AttributeError, KeyError) as error:
-            if not self.otherwise:
-                raise
-            raise TypeError(f"the model {self.otherwise} ({error!r})") from error
+        return first
 
 
 def convention_of(function: Callable[..., Any], names: Sequence[str]) -> CallingConvention:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from onnx_conformance.core.arrays import Arrays, Outputs
 from onnx_conformance.core.carries import in_a_row
-from onnx_conformance.core.compute_modes import EPSILONS, FLOAT64, REPLICAS, compute_mode
+from onnx_conformance.core.compute_modes import EPSILONS, FLOAT32, FLOAT64, REPLICAS, compute_mode
 from onnx_conformance.core.errors import CapabilityMissing
 from onnx_conformance.core.native_request import (
     Description,
@@ -86,10 +87,21 @@ class NativeBackend(Stopwatch, ABC):
     ) -> dict[str, float]:
         """The share of each tensor's elements that affects the outputs on these inputs.
 
+        An element does if the gradient by it of a sum of the outputs, each with a random sign, is
+        more than ``least`` times the root mean square over its tensor.
+
         Args:
             names: tensors of the weights.
-            least: the smallest effect that counts, relative to the outputs.
+
+        Raises:
+            RuntimeError: an operator has no gradient.
         """
+        return shares_of(self._gradients(request, names, input_sets), names, least)
+
+    def _gradients(
+        self, request: NativeRequest, names: list[str], input_sets: list[Arrays]
+    ) -> Iterator[Arrays]:
+        """For each set of inputs, the gradients by those of the named tensors that have one."""
         raise CapabilityMissing(f"{self._title} has no gradients of the weights")
 
     def export(
@@ -100,6 +112,14 @@ class NativeBackend(Stopwatch, ABC):
         Raises:
             NativeChanged: native answers otherwise after the export.
         """
+        model, inputs = request["model"], example(request["model"])
+        exported = self._exported(request, inputs)
+        before = self.run(request, FLOAT32, [inputs])
+        load_object(function)(*exported, model, opset, options, Path(path))
+        refuse_change(before, self.run(request, FLOAT32, [inputs]))
+
+    def _exported(self, request: NativeRequest, inputs: Arrays) -> tuple[Any, Any]:
+        """What exporters take: the float32 model, and its inputs as it takes them."""
         raise CapabilityMissing(f"{self._title} is not exported")
 
     def trace(
@@ -115,6 +135,21 @@ class NativeBackend(Stopwatch, ABC):
     @property
     def _title(self) -> str:
         return type(self).__name__.removesuffix("Backend")
+
+
+def shares_of(gradients: Iterable[Arrays], names: list[str], least: float) -> dict[str, float]:
+    """Which share of each tensor's elements has a gradient: see :meth:`NativeBackend.influence`."""
+    totals: Arrays = {name: np.zeros(0) for name in names}
+    for found in gradients:
+        for name, gradient in found.items():
+            size = np.abs(np.nan_to_num(gradient, nan=0.0, posinf=0.0, neginf=0.0))
+            totals[name] = totals[name] + size if totals[name].size else size
+    return {name: _share(total, least) for name, total in totals.items()}
+
+
+def _share(total: NDArray[Any], least: float) -> float:
+    size = float(np.sqrt(np.mean(np.square(total, dtype=np.float64)))) if total.size else 0.0
+    return float(np.mean(total > least * size)) if size > 0 else 0.0
 
 
 def refuse_change(before: list[Arrays], after: list[Arrays]) -> None:

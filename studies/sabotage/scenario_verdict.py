@@ -68,7 +68,7 @@ def red_lines(subject: Subject, only: str = "") -> Iterator[tuple[str, str]]:
         if check.name != only if only else not check.required_tests(subject.model, subject.case):
             continue
         try:
-            result = check.first_call(subject)
+            result = check.judge(subject)
         except StageFailure as failure:
             yield failure.stage, str(failure)
             continue

@@ -92,14 +92,14 @@ def _sought(
         elsewhere = find_parts(missing, leftovers, formats)
     else:
         elsewhere = find_rearranged(missing, folds, leftovers, formats)
-    absorbers = {} if strict else _absorbers(matcher, elsewhere)
+    taken = set(elsewhere.values())
+    absorbers = {} if strict else _absorbers(matcher, taken)
     sizes = {name: array.size for name, array in leftovers}
     disordered = {
         name
         for native, name in elsewhere.items()
         if indexed_of(name, uses) and sizes[name] == missing[native].size
     }
-    taken = set(elsewhere.values())
     unclaimed = [(name, array) for name, array in leftovers if name not in taken]
     return {
         native: _excused(native, array, elsewhere, absorbers, disordered)
@@ -108,9 +108,13 @@ def _sought(
     }
 
 
-def _absorbers(matcher: WeightMatcher, elsewhere: Mapping[str, str]) -> dict[int, str]:
-    """What vectors of each size may have gone into: leftovers, and kernels that were rescaled."""
-    found = {array.size: name for name, array in matcher.unexplained() if name not in elsewhere}
+def _absorbers(matcher: WeightMatcher, taken: Collection[str]) -> dict[int, str]:
+    """What vectors of each size may have gone into: leftovers, and kernels that were rescaled.
+
+    Args:
+        taken: initialisers whose values are known to be those of other tensors.
+    """
+    found = {array.size: name for name, array in matcher.unexplained() if name not in taken}
     for matches in matcher.matches.values():
         for match in matches:
             if match.status == "rescaled" and match.measure is not None:

@@ -11,15 +11,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
 from onnx_conformance.checks.audit.deviation import measure_terms
-from onnx_conformance.checks.audit.findings import Finding, WorstElement
+from onnx_conformance.checks.audit.findings import Finding
 from onnx_conformance.checks.audit.formats import Format, Formats
-from onnx_conformance.checks.audit.layouts import Layout, layouts, native_index, take
+from onnx_conformance.checks.audit.layouts import Layout, layouts, take
 from onnx_conformance.checks.audit.matches import WeightMatch
 from onnx_conformance.core.arrays import Array
 from onnx_conformance.core.native_constants import Constant
@@ -30,15 +30,6 @@ _MOST = 0.6
 _FEW = 4
 _HALF = 0.5  # of the elements of a damaged one are as they should be, or more
 _SAMPLES = 64
-
-
-@dataclass(frozen=True)
-class HeldConstant:
-    """An initialiser that holds a constant, or one that resembles it and is damaged."""
-
-    initializer: str
-    mismatched: int
-    worst: WorstElement
 
 
 class ConstantKernel(NamedTuple):
@@ -53,17 +44,14 @@ class ConstantKernel(NamedTuple):
         return int(self.values.size)
 
 
-_NOWHERE = WorstElement((), 0.0, 0.0, 0.0, 0.0)
-
-
 class ComputedConstants:
     """The constants of a native model and where a file holds them."""
 
     def __init__(self, constants: Iterable[Constant], natives: Iterable[str]) -> None:
         self._known = {constant.name: constant for constant in constants}
         self._natives = frozenset(natives)
-        self._held: dict[str, HeldConstant] = {}
-        self._damaged: dict[str, HeldConstant] = {}
+        self._held: dict[str, WeightMatch] = {}
+        self._damaged: dict[str, WeightMatch] = {}
         self._origins: dict[str, set[str]] = {}
         self.initializers: set[str] = set()  # those that hold one, whole or damaged
         self._by_size: dict[int, list[Constant]] = defaultdict(list)
@@ -112,30 +100,16 @@ class ComputedConstants:
 
     def folded(self, match: WeightMatch) -> None:
         """Note a constant that was found as a kernel times a BatchNorm's factor."""
-        name, array = match.natives[0], self._known[match.natives[0]].array
-        assert array is not None
-        worst = match.finding(name, array).worst or _NOWHERE
-        held = HeldConstant(match.initializer, match.mismatched, worst)
-        (self._damaged if match.mismatched else self._held)[name] = held
+        (self._damaged if match.mismatched else self._held)[match.natives[0]] = match
 
     def damaged(self) -> Iterator[tuple[str, Finding]]:
         """The native tensors of what stands damaged in the file, with what is wrong."""
         for name, held in self._damaged.items():
             array = self._known[name].array
             assert array is not None
+            note = f"in what native computes of it ({name})"
             for native in sorted(self._sources(name)):
-                yield (
-                    native,
-                    Finding(
-                        native,
-                        "differs",
-                        held.initializer,
-                        array.size,
-                        held.worst,
-                        f"in what native computes of it ({name})",
-                        held.mismatched,
-                    ),
-                )
+                yield native, replace(held.finding(native, array), status="differs", note=note)
 
     def finding(self, native: str, array: Array, present: frozenset[str]) -> Finding | None:
         """The finding ``computed``, where the file holds all that native makes of a tensor alone.
@@ -194,12 +168,12 @@ class ComputedConstants:
         return all(self._covered(one, present, memo) for one in known.operands)
 
 
-def _compare(name: str, found: Array, constant: Constant, form: Format) -> HeldConstant | None:
+def _compare(name: str, found: Array, constant: Constant, form: Format) -> WeightMatch | None:
     """How an initialiser holds a constant in the layout that fits best; None if it does not."""
     array = constant.array
     assert array is not None
     weight_tolerance = form.weight_tolerance(array.dtype)
-    best: HeldConstant | None = None
+    best: WeightMatch | None = None
     for layout in layouts(array.shape, found.shape):
         if not _resembles(array, layout, found, form):
             continue
@@ -212,11 +186,7 @@ def _compare(name: str, found: Array, constant: Constant, form: Format) -> HeldC
             replace(weight_tolerance, tiny=np.maximum(weight_tolerance.tiny, noise)),
             weight_tolerance.fold,
         )
-        index = native_index(measure.flat, array.shape, layout)
-        worst = WorstElement(
-            index, float(array[index]), measure.expected, measure.found, measure.ulp
-        )
-        held = HeldConstant(name, measure.mismatched, worst)
+        held = WeightMatch(name, (constant.name,), "computed", "copy", layout, measure=measure)
         if not held.mismatched:
             return held
         few = array.size < _FEW or np.all(array == array.flat[0])

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,16 +34,6 @@ class Measure:
     ulp: float
 
 
-class TensorBlock(NamedTuple):
-    """A part of a comparison; ``start`` is the flat position of its first element."""
-
-    start: int
-    expected: Float64
-    magnitude: Float64
-    found: Array
-    tiny: float | Array = 0.0
-
-
 def measure_scaled(
     aligned: Array,
     factor: Float64,
@@ -60,18 +49,16 @@ def measure_scaled(
         factor: (channels,), or (1,) for the same factor everywhere.
         limit: the largest deviation allowed, in units of the tolerance.
     """
-    outer, channels = int(np.prod(found.shape[:axis])), found.shape[axis]
-    shape = (outer, channels, -1)
-    factors = np.broadcast_to(factor, (channels,))[None, :, None]
-    source, target = aligned.reshape(shape), found.reshape(shape)
-    tiny = np.broadcast_to(weight_tolerance.tiny, found.shape).reshape(shape)
+    source, inner = aligned.reshape(-1), int(np.prod(found.shape[axis + 1 :]))
 
-    def blocks() -> Iterator[TensorBlock]:
-        for start, part in _parts(*target.shape):
-            expected = source[part].astype(np.float64) * factors[(slice(None), *part[1:])]
-            yield TensorBlock(start, expected, np.abs(expected), target[part], tiny[part])
+    def scaled(part: slice) -> tuple[Float64, Float64]:
+        factors = factor
+        if factor.size > 1:
+            factors = factor[np.arange(part.start, part.stop) // inner % factor.size]
+        expected = source[part].astype(np.float64) * factors
+        return expected, np.abs(expected)
 
-    return _measure(blocks(), found.size, weight_tolerance, limit)
+    return _measure(scaled, found, weight_tolerance, limit)
 
 
 def measure_terms(
@@ -85,11 +72,7 @@ def measure_terms(
 
     A sum that cancels (beta - mean * factor) is rounded in proportion to its terms.
     """
-    flat = found.reshape(-1)
-    tiny = np.broadcast_to(weight_tolerance.tiny, found.shape).reshape(-1)
-    return _measure(
-        [TensorBlock(0, expected, magnitude, flat, tiny)], found.size, weight_tolerance, limit
-    )
+    return _measure(lambda part: (expected[part], magnitude[part]), found, weight_tolerance, limit)
 
 
 def deviations(
@@ -108,35 +91,25 @@ def deviations(
     return np.where(np.isnan(units), np.inf, units)
 
 
-def _parts(
-    outer: int, channels: int, inner: int
-) -> Iterator[tuple[int, tuple[slice, slice, slice]]]:
-    """Contiguous parts of an (outer, channels, inner) array, with their flat start."""
-    everything = slice(None)
-    if outer > 1:
-        step = max(1, _BLOCK // (channels * inner))
-        for start in range(0, outer, step):
-            rows = slice(start, start + step)
-            yield start * channels * inner, (rows, everything, everything)
-        return
-    step = max(1, _BLOCK // inner)
-    for start in range(0, channels, step):
-        yield start * inner, (everything, slice(start, start + step), everything)
-
-
 def _measure(
-    blocks: Iterable[TensorBlock], elements: int, weight_tolerance: WeightTolerance, limit: float
+    expected_of: Callable[[slice], tuple[Float64, Float64]],
+    found: Array,
+    weight_tolerance: WeightTolerance,
+    limit: float,
 ) -> Measure:
+    """Compare block by block; ``expected_of`` gives what a part should be, and its magnitude."""
+    flat = found.reshape(-1)
+    tiny = np.broadcast_to(weight_tolerance.tiny, found.shape).reshape(-1)
     mismatched, worst = 0, (-1.0, 0, 0.0, 0.0)
-    for start, expected, magnitude, there, tiny in blocks:
-        units = deviations(
-            expected, magnitude, there.astype(np.float64), weight_tolerance.eps, tiny
-        )
+    for start in range(0, flat.size, _BLOCK):
+        part = slice(start, min(start + _BLOCK, flat.size))
+        (expected, magnitude), there = expected_of(part), flat[part].astype(np.float64)
+        units = deviations(expected, magnitude, there, weight_tolerance.eps, tiny[part])
         place = int(units.argmax())
-        peak = float(units.flat[place])
+        peak = float(units[place])
         if peak > limit:
             mismatched += int(np.count_nonzero(units > limit))
         if peak > worst[0]:
-            worst = (peak, start + place, float(expected.flat[place]), float(there.flat[place]))
-    ulp, flat, value, found = worst
-    return Measure(elements, mismatched, flat, value, found, ulp)
+            worst = (peak, start + place, float(expected[place]), float(there[place]))
+    ulp, position, value, seen = worst
+    return Measure(flat.size, mismatched, position, value, seen, ulp)

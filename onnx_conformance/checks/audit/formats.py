@@ -63,6 +63,10 @@ class WeightTolerance:
     copy: float
     fold: float
 
+    def limit(self, role: str) -> float:
+        """The largest deviation of what has this role: a ``copy``, or something folded."""
+        return self.copy if role == "copy" else self.fold
+
 
 @dataclass(frozen=True, eq=False)
 class Format:

@@ -8,15 +8,11 @@ from math import prod
 
 import numpy as np
 
-from onnx_conformance.checks.audit.deviation import Float64, deviations, measure_scaled
+from onnx_conformance.checks.audit.deviation import Float64, Measure, deviations, measure_scaled
 from onnx_conformance.checks.audit.findings import Status
 from onnx_conformance.checks.audit.formats import Format, coarser_format, narrower_format
 from onnx_conformance.checks.audit.layouts import Layout, Shape, align, layouts, take
-from onnx_conformance.checks.audit.matches import (
-    Fold,
-    Role,
-    WeightMatch,
-)
+from onnx_conformance.checks.audit.matches import Fold, Role, WeightMatch
 from onnx_conformance.checks.audit.rearranged import permuted
 from onnx_conformance.core.arrays import Array
 
@@ -34,6 +30,8 @@ _NEARLY_ALL = 0.9  # of a channel's elements by one factor: the channel is off a
 class _Pair:
     """A native kernel and an initialiser of its size, in one layout, channels on one axis."""
 
+    initializer: str
+    name: str
     native: Array
     layout: Layout
     found: Array
@@ -50,6 +48,15 @@ class _Pair:
     def single(self) -> bool:
         """Whether each channel has one element: any vector is proportional to any other then."""
         return self.found.size == self.channels
+
+    def match(
+        self, status: Status, scaling: _Scaling, measure: Measure | None = None, note: str = ""
+    ) -> WeightMatch:
+        """The initialiser as the native kernel times a scaling."""
+        role, fold = scaling.role, scaling.fold
+        return WeightMatch(
+            self.initializer, (self.name,), status, role, self.layout, fold, measure, note
+        )
 
     def aligned(self) -> Array:
         return align(self.native, self.layout, self.found.shape)
@@ -111,11 +118,13 @@ def explain_kernel(
         for layout in layouts(array.shape, found.shape):
             for axis in _channel_axes(found.shape):
                 noise = None if noises is None else noises[native]
-                pair = _Pair(array, layout, found, axis, form, frozenset(indexed), noise)
+                pair = _Pair(
+                    name, native, array, layout, found, axis, form, frozenset(indexed), noise
+                )
                 scaling = _scaling(pair, folds)
-                match = None if scaling is None else _match(name, native, pair, scaling, folds)
+                match = None if scaling is None else _match(pair, scaling, folds)
                 if match is None or match.mismatched:
-                    match = _of_groups(name, native, pair, folds, match)
+                    match = _of_groups(pair, folds, match)
                 if match is None:
                     continue
                 if not match.mismatched:
@@ -130,9 +139,7 @@ def _channel_axes(shape: Shape) -> list[int]:
     return list(dict.fromkeys((0, len(shape) - 1, 1)))
 
 
-def _match(
-    name: str, native: str, pair: _Pair, scaling: _Scaling, folds: Sequence[Fold]
-) -> WeightMatch:
+def _match(pair: _Pair, scaling: _Scaling, folds: Sequence[Fold]) -> WeightMatch:
     """Compare every element; a copy must be exact, as far as the file's format can be."""
     form, weight_tolerance = pair.form, pair.form.weight_tolerance(pair.native.dtype)
     aligned = pair.aligned()
@@ -145,7 +152,7 @@ def _match(
             tiny=np.maximum(weight_tolerance.tiny, noise),
             copy=weight_tolerance.fold,
         )
-    limit = weight_tolerance.copy if scaling.role == "copy" else weight_tolerance.fold
+    limit = weight_tolerance.limit(scaling.role)
     measure = measure_scaled(
         aligned, scaling.factor, pair.axis, pair.found, weight_tolerance, limit
     )
@@ -162,17 +169,11 @@ def _match(
         )
         note = f"{note} {detail}".strip()
         if not narrow and _is_permuted(aligned, scaling.factor, pair, limit * weight_tolerance.eps):
-            return WeightMatch(
-                name, (native,), "rearranged", scaling.role, pair.layout, scaling.fold
-            )
-    return WeightMatch(
-        name, (native,), status, scaling.role, pair.layout, scaling.fold, measure, note
-    )
+            return pair.match("rearranged", scaling)
+    return pair.match(status, scaling, measure, note)
 
 
-def _of_groups(
-    name: str, native: str, pair: _Pair, folds: Sequence[Fold], match: WeightMatch | None
-) -> WeightMatch | None:
+def _of_groups(pair: _Pair, folds: Sequence[Fold], match: WeightMatch | None) -> WeightMatch | None:
     """The kernel as a transposed convolution's in groups, if a BatchNorm fits it better than so.
 
     Its output channels stand group by group along the first axis, and within a group along the
@@ -186,11 +187,12 @@ def _of_groups(
         if shape[0] % groups or pair.form.step is not None:
             continue
         ours, theirs = (_by_channel(each, groups) for each in (pair.aligned(), pair.found))
-        other = _Pair(ours, tuple(range(ours.ndim)), theirs, 0, pair.form)
+        layout = tuple(range(ours.ndim))
+        other = _Pair(pair.initializer, pair.name, ours, layout, theirs, 0, pair.form)
         scaling = _scaling(other, folds)
         if scaling is None or scaling.fold is None:
             continue
-        better = _match(name, native, other, scaling, folds)
+        better = _match(other, scaling, folds)
         fits = match is None or better.mismatched < match.mismatched
         if better.measure is not None and fits:
             flat = _ungrouped(better.measure.flat, shape, groups)

@@ -227,7 +227,6 @@ def _spread(values: Float64) -> Float64:
 # -- parts in order --------------------------------------------------------------------------------
 
 _PARTS = (1, 2, 3, 4)  # gates of an LSTM, of a GRU; query, key and value
-_FEW = 4  # fewer values in a part are alike by chance
 
 
 def find_parts(

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from onnx_conformance.checks.audit.deviation import (
-    Float64,
-    deviations,
-    measure_terms,
-)
+from onnx_conformance.checks.audit.deviation import Float64, deviations, measure_terms
 from onnx_conformance.checks.audit.findings import Status
 from onnx_conformance.checks.audit.formats import (
     Format,
@@ -19,11 +15,7 @@ from onnx_conformance.checks.audit.formats import (
     coarser_format,
     narrower_format,
 )
-from onnx_conformance.checks.audit.matches import (
-    Fold,
-    Role,
-    WeightMatch,
-)
+from onnx_conformance.checks.audit.matches import Fold, Role, WeightMatch
 from onnx_conformance.checks.audit.rearranged import permuted
 from onnx_conformance.core.arrays import Array
 
@@ -40,6 +32,7 @@ class VectorCandidate:
     Args:
         natives: the tensors it would be made from.
         expected, magnitude: (channels,), float64; see ``Fold.offset``.
+        tolerance: what is granted to it.
         fold: the index of the BatchNorm that it would come from.
     """
 
@@ -47,28 +40,27 @@ class VectorCandidate:
     role: Role
     expected: Float64
     magnitude: Float64
+    tolerance: WeightTolerance
     fold: int | None = None
     note: str = ""
 
 
-@dataclass(frozen=True)
 class VectorCandidates:
     """All that vectors of one size could hold, stacked for one comparison.
 
-    Args:
-        expected, magnitude: (candidates, channels).
-        weight_tolerances: what is granted to each.
-        limits, eps: the same, (candidates, 1).
-        tiny: (candidates, channels).
+    ``expected``, ``magnitude`` and ``tiny`` are (candidates, channels), ``limits`` and ``eps``
+    (candidates, 1).
     """
 
-    items: tuple[VectorCandidate, ...]
-    expected: Float64
-    magnitude: Float64
-    weight_tolerances: tuple[WeightTolerance, ...]
-    limits: Float64
-    eps: Float64
-    tiny: Float64
+    def __init__(self, items: Sequence[VectorCandidate]) -> None:
+        self.items = items
+        self.expected = np.stack([item.expected for item in items])
+        self.magnitude = np.stack([item.magnitude for item in items])
+        self.limits = np.array([[item.tolerance.limit(item.role)] for item in items])
+        self.eps = np.array([[item.tolerance.eps] for item in items])
+        channels = self.expected.shape[1:]
+        tiny = (np.ravel(item.tolerance.tiny) for item in items)
+        self.tiny = np.stack([np.broadcast_to(each, channels) for each in tiny])
 
 
 def vector_candidates(
@@ -85,33 +77,11 @@ def vector_candidates(
         folds: the BatchNorms of that size, with their indices.
     """
     flat = {name: array.reshape(-1).astype(np.float64) for name, array in vectors.items()}
-    items = [VectorCandidate((name,), "copy", v, np.abs(v)) for name, v in flat.items()]
+    granted = {name: form.weight_tolerance(array.dtype) for name, array in vectors.items()}
+    items = [VectorCandidate((n,), "copy", v, np.abs(v), granted[n]) for n, v in flat.items()]
     for index, fold in folds:
-        items += _fold_candidates(index, fold, {name: flat[name] for name in biases})
-    if not items:
-        return None
-    width = items[0].expected.shape
-    weight_tolerances = tuple(
-        form.weight_tolerance(vectors[item.natives[0]].dtype) for item in items
-    )
-    limits = [
-        _limit(item, weight_tolerance)
-        for item, weight_tolerance in zip(items, weight_tolerances, strict=True)
-    ]
-    return VectorCandidates(
-        items=tuple(items),
-        expected=np.stack([item.expected for item in items]),
-        magnitude=np.stack([item.magnitude for item in items]),
-        weight_tolerances=weight_tolerances,
-        limits=np.array(limits)[:, None],
-        eps=np.array([weight_tolerance.eps for weight_tolerance in weight_tolerances])[:, None],
-        tiny=np.stack(
-            [
-                np.broadcast_to(np.ravel(weight_tolerance.tiny), width)
-                for weight_tolerance in weight_tolerances
-            ]
-        ),
-    )
+        items += _fold_candidates(index, fold, {name: flat[name] for name in biases}, granted)
+    return VectorCandidates(items) if items else None
 
 
 def explain_vector(
@@ -137,41 +107,39 @@ def explain_vector(
     best = int(np.lexsort((matched, alike))[-1])
     if alike[best] < max(_MOST * values.size, min(_FEW, values.size)):
         return None
-    return _match(
-        name, found, known.items[best], known.weight_tolerances[best], weights, form, indexed
-    )
-
-
-def _limit(item: VectorCandidate, weight_tolerance: WeightTolerance) -> float:
-    return weight_tolerance.copy if item.role == "copy" else weight_tolerance.fold
+    return _match(name, found, known.items[best], weights, form, indexed)
 
 
 def _fold_candidates(
-    index: int, fold: Fold, biases: Mapping[str, Float64]
-) -> list[VectorCandidate]:
+    index: int,
+    fold: Fold,
+    biases: Mapping[str, Float64],
+    granted: Mapping[str, WeightTolerance],
+) -> Iterator[VectorCandidate]:
     """A BatchNorm's factor, and its offset with and without each bias."""
-    note = f"of BatchNorm '{fold.name}'"
-    items = [VectorCandidate(fold.scale, "factor", fold.factor, np.abs(fold.factor), index, note)]
+    note, size, of_scale = (
+        f"of BatchNorm '{fold.name}'",
+        np.abs(fold.factor),
+        granted[fold.scale[0]],
+    )
+    yield VectorCandidate(fold.scale, "factor", fold.factor, size, of_scale, index, note)
     offsets = {fold.shift: fold.offset()}
     offsets |= {(*fold.shift, bias): fold.offset(value) for bias, value in biases.items()}
-    items += [
-        VectorCandidate(natives, "offset", expected, magnitude, index, note)
-        for natives, (expected, magnitude) in offsets.items()
-    ]
-    return items
+    for natives, (expected, magnitude) in offsets.items():
+        tolerance = granted[natives[0]]
+        yield VectorCandidate(natives, "offset", expected, magnitude, tolerance, index, note)
 
 
 def _match(
     name: str,
     found: Array,
     item: VectorCandidate,
-    weight_tolerance: WeightTolerance,
     weights: Mapping[str, Array],
     form: Format,
     indexed: Collection[int],
 ) -> WeightMatch:
-    limit = _limit(item, weight_tolerance)
-    measure = measure_terms(item.expected, item.magnitude, found, weight_tolerance, limit)
+    limit = item.tolerance.limit(item.role)
+    measure = measure_terms(item.expected, item.magnitude, found, item.tolerance, limit)
     status: Status = "identical" if item.role == "copy" else "folded"
     note = f"{item.role} {item.note}" if item.note else ""
     coarse = coarser_format(form, lambda: item.expected, found)
@@ -179,7 +147,7 @@ def _match(
         narrow = coarse or narrower_format(form.held(weights[item.natives[0]]), found)
         status = "rounded" if narrow else "differs"
         note = f"{note} rounded to {narrow}".strip() if narrow else note
-        tolerance = limit * weight_tolerance.eps * item.magnitude
+        tolerance = limit * item.tolerance.eps * item.magnitude
         if not indexed and permuted(item.expected, found.reshape(-1).astype(np.float64), tolerance):
             return WeightMatch(name, item.natives, "rearranged", item.role, None, item.fold)
     return WeightMatch(name, item.natives, status, item.role, None, item.fold, measure, note)

@@ -43,7 +43,7 @@ class GateSide:
     Args:
         name: ``baseline`` or ``candidate``.
         kind: of worker; ``spec``: execnet's name of its process, None for this environment.
-        form: how its session is called (:mod:`onnx_conformance.workers.onnxruntime.timing`).
+        form: how its session is called (:mod:`onnx_conformance.workers.onnxruntime.session_calls`).
     """
 
     name: str

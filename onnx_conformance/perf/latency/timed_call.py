@@ -13,7 +13,7 @@ from onnx_conformance.core.errors import ConformanceError
 from onnx_conformance.core.judgement import AnswerLimits, Judgement, judge_outputs, limits_of
 from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.core.tolerances import INT8, Tolerances
-from onnx_conformance.inputs.families import cut, materialise, pinned_inputs, stack_inputs
+from onnx_conformance.inputs.families import materialise, pinned_inputs, stack_inputs
 from onnx_conformance.inputs.recipes import Inputs, Recipe
 from onnx_conformance.inputs.samples import typical_inputs
 from onnx_conformance.run.noise_floor import PLAIN, NoiseFloor, noise_floor_of
@@ -90,7 +90,7 @@ def timed_inputs(model: ModelSpec, seed: int, batch: int, call: str = "") -> Inp
         recipe = Recipe("normal", batch=batch, seed=seed, sizes=tuple(sizes.items()), full=True)
         return materialise(recipe, model)
     input_sets = _known_samples(model, seed)
-    return cut(stack_inputs(input_sets * _repeats(input_sets[0], batch)), 0, batch)
+    return stack_inputs(input_sets * _repeats(input_sets[0], batch)).chosen(slice(batch))
 
 
 def timed_reference(
@@ -111,7 +111,7 @@ def timed_reference(
     batch = samples_of_a_call(model, batch)
     input_sets = _known_samples(model, seed)
     known = [reference(model, inputs, noise_floor) for inputs in input_sets]
-    return stack(known * _repeats(input_sets[0], batch)).rows(0, batch)
+    return stack(known * _repeats(input_sets[0], batch)).chosen(slice(batch))
 
 
 def pinned_call(
@@ -148,5 +148,4 @@ def _known_samples(model: ModelSpec, seed: int) -> list[Inputs]:
 
 
 def _repeats(inputs: Inputs, batch: int) -> int:
-    samples = len(next(iter(inputs.values())))
-    return -(-batch // samples)
+    return -(-batch // inputs.samples)

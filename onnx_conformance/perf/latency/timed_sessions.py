@@ -105,7 +105,7 @@ class TimedSession:
             InvalidTiming: it is not.
             CapabilityMissing: its file takes another number of samples a call.
         """
-        group, samples = self.layout.group, len(next(iter(call.inputs.values())))
+        group, samples = self.layout.group, call.inputs.samples
         if group not in (0, samples):
             raise CapabilityMissing(
                 f"{call.who}: its file takes {group} sample(s) a call and not {samples}; time it "

@@ -28,6 +28,7 @@ from onnx_conformance.workers.keras.introspect import (
     batch_norms,
     build_float32,
     build_float64,
+    gradients,
     public_names,
 )
 from onnx_conformance.workers.keras.private import self_test
@@ -37,9 +38,7 @@ from onnx_conformance.workers.native import (
     input_names,
     named_outputs,
     perturbed,
-    refuse_change,
 )
-from onnx_conformance.workers.server import load_object
 from onnx_conformance.workers.stopwatch import TimedCall
 
 
@@ -92,29 +91,15 @@ class KerasBackend(NativeBackend):
         with _graph_as_written():
             return [_forward(forward, request["model"], inputs) for inputs in input_sets]
 
-    def influence(
-        self, request: NativeRequest, names: list[str], input_sets: list[Arrays], least: float
-    ) -> dict[str, float]:
-        """Computed by gradients: see :mod:`.influence`."""
-        from onnx_conformance.workers.keras.influence import influence
-
+    def _gradients(
+        self, request: NativeRequest, names: list[str], input_sets: list[Arrays]
+    ) -> Iterator[Arrays]:
         native = self._variant(request, "float32")
-        specs = native.forward.input_signature
-        tensors = (
-            [tf.constant(inputs[s.name], dtype=s.dtype) for s in specs] for inputs in input_sets
-        )
-        return influence(native, names, tensors, least)
+        return gradients(native, names, (_tensors(native.forward, one) for one in input_sets))
 
-    def export(
-        self, request: NativeRequest, function: str, opset: int, options: dict[str, bool], path: str
-    ) -> None:
-        """Exports the model itself: Keras makes no copies."""
-        model, native = request["model"], self._variant(request, "float32")
-        input_sets = [example(model)]
-        before = self.run(request, "float32", input_sets)
-        arrays = tuple(input_sets[0].values())
-        load_object(function)(native.model, arrays, model, opset, options, Path(path))
-        refuse_change(before, self.run(request, "float32", input_sets))
+    def _exported(self, request: NativeRequest, inputs: Arrays) -> tuple[Any, Any]:
+        """The model itself: Keras makes no copies."""
+        return self._variant(request, "float32").model, tuple(inputs.values())
 
     def timed_call(self, form: str, inputs: Arrays, *, request: NativeRequest) -> TimedCall:
         """See :mod:`.timing`."""
@@ -190,10 +175,8 @@ def _constants(
     """What the model computes from its variables alone; empty where that is not known."""
     from onnx_conformance.workers.keras.constants import constants_of
 
-    inputs, specs = example(model), native.forward.input_signature
-    tensors = [tf.constant(inputs[spec.name], dtype=spec.dtype) for spec in specs]
     try:
-        return constants_of(native, arrays, tensors)
+        return constants_of(native, arrays, _tensors(native.forward, example(model)))
     except Exception:  # noqa: BLE001 - whatever a traced operator raises
         return [], {}
 
@@ -204,10 +187,15 @@ def without_frames(message: str) -> str:
     return "\n".join(line for line in re.sub(frames, "", message, flags=re.M).splitlines() if line)
 
 
-def _forward(forward: Any, model: ModelRequest, input_set: Arrays) -> Arrays:
+def _tensors(forward: Any, input_set: Arrays) -> list[Any]:
+    """The inputs in the order of a forward pass and in its dtypes."""
     specs = forward.input_signature
-    inputs = [tf.constant(input_set[spec.name], dtype=spec.dtype) for spec in specs]
+    return [tf.constant(input_set[spec.name], dtype=spec.dtype) for spec in specs]
+
+
+def _forward(forward: Any, model: ModelRequest, input_set: Arrays) -> Arrays:
     try:
-        return named_outputs(model, (tensor.numpy() for tensor in forward(*inputs)))
+        outputs = forward(*_tensors(forward, input_set))
+        return named_outputs(model, (tensor.numpy() for tensor in outputs))
     except tf.errors.OpError as error:
         raise type(error)(error.node_def, error.op, without_frames(error.message)) from None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from onnx_conformance.workers.calling_convention import CallingConvention, convention_of
@@ -12,8 +12,6 @@ from onnx_conformance.workers.keras.private import inputs_structure
 _KERAS_OWN = ("training", "mask")  # parameters of ``call`` that are no inputs
 # What code that takes a dict raises on a list, and the other way round.
 _MISTAKEN = (TypeError, KeyError, IndexError, AttributeError, ValueError)
-
-Arguments = Callable[[Sequence[Any]], list[Any]]
 
 
 class KerasCall:
@@ -29,14 +27,14 @@ class KerasCall:
 
     def arguments(self, values: Sequence[Any]) -> list[Any]:
         """The positional arguments that hold the values; call the model first."""
-        return self._ways[0](values)
+        return self._ways[0].arguments(values)
 
     def __call__(self, values: Sequence[Any]) -> Any:
         """The model's result in inference mode."""
         first: Exception | None = None
         for way in list(self._ways):
             try:
-                result = self._model(*way(values), training=False)
+                result = self._model(*way.arguments(values), training=False)
             except _MISTAKEN as error:
                 first = first or error
                 continue
@@ -46,7 +44,7 @@ class KerasCall:
         raise first
 
 
-def _ways(model: Any, names: list[str]) -> list[Arguments]:
+def _ways(model: Any, names: list[str]) -> list[CallingConvention]:
     """How the model may take inputs of these names, the likeliest first."""
     structure = inputs_structure(model)
     if isinstance(structure, dict):
@@ -56,19 +54,18 @@ def _ways(model: Any, names: list[str]) -> list[Arguments]:
         return [_in_list(known if set(known) == set(names) else names, names)]
     call = _own_call(model, names)
     if len(names) > 1 and len(call.positional) == len(names):
-        return [lambda values: [values[place] for place in call.positional]]
+        return [CallingConvention(call.positional)]
     return [_in_list(names, names), _in_dict(names)]
 
 
-def _in_list(order: list[str], names: list[str]) -> Arguments:
-    places = [names.index(name) for name in order]
-    if len(names) == 1:
-        return list
-    return lambda values: [[values[place] for place in places]]
+def _in_list(order: list[str], names: list[str]) -> CallingConvention:
+    """All inputs in one list; one input alone."""
+    places = tuple(names.index(name) for name in order)
+    return CallingConvention(listed=places) if len(names) > 1 else CallingConvention(places)
 
 
-def _in_dict(keys: list[str]) -> Arguments:
-    return lambda values: [dict(zip(keys, values, strict=True))]
+def _in_dict(keys: list[str]) -> CallingConvention:
+    return CallingConvention(bundled=tuple((key, place) for place, key in enumerate(keys)))
 
 
 def _own_call(model: Any, names: list[str]) -> CallingConvention:

@@ -7,7 +7,6 @@ from typing import Any
 import tensorflow as tf
 
 from onnx_conformance.workers.keras.rebuild import (
-    Change,
     copied,
     created,
     operations_in,
@@ -20,23 +19,12 @@ _WIDER = dict.fromkeys(_TYPES, tf.float64.as_datatype_enum)
 
 
 def with_kernels(forward: Any) -> Any:
-    """``forward`` with every such operator written as others; itself where it has none.
+    """``forward`` with every such operator written as others; see :func:`rebuilt`."""
+    return rebuilt(forward, lambda: _written_out, _lacks_kernel)
 
-    Args:
-        forward: a ``tf.function`` with one input signature, whose outputs are a flat list.
-    """
-    if not any(map(_lacks_kernel, operations_in(forward.get_concrete_function().graph))):
-        return forward
 
-    def changes() -> Change:
-        def change(operation: Any, inputs: list[Any]) -> list[Any]:
-            if _lacks_kernel(operation):
-                return [WRITTEN_OUT[operation.type](operation, inputs)]
-            return copied(operation, inputs)
-
-        return change
-
-    return rebuilt(forward, changes, _lacks_kernel)
+def _written_out(operation: Any, inputs: list[Any]) -> list[Any]:
+    return [WRITTEN_OUT[operation.type](operation, inputs)]
 
 
 def widened(forward: Any) -> Any:
@@ -84,7 +72,7 @@ def _wide(operation: Any, inputs: list[Any]) -> list[Any]:
         value = tf.make_ndarray(operation.get_attr("value"))
         return [tf.constant(value.astype("float64"))]
     if operation.type in WRITTEN_OUT:
-        return [WRITTEN_OUT[operation.type](operation, inputs)]
+        return _written_out(operation, inputs)
     if operation.type == "ResourceGather":
         handle, indices = inputs
         table = tf.raw_ops.ReadVariableOp(resource=handle, dtype=operation.get_attr("dtype"))

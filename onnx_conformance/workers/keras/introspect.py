@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from onnx_conformance.core.arrays import Arrays
@@ -16,7 +17,9 @@ from onnx_conformance.core.plain_outputs import TEXT
 from onnx_conformance.core.spec import BATCH_NAMES, MIDDLE, TensorSpec, sizes_of
 from onnx_conformance.workers.keras.calling_convention import KerasCall
 from onnx_conformance.workers.keras.float64 import narrow_in, widened, with_kernels
+from onnx_conformance.workers.keras.precision import rounded
 from onnx_conformance.workers.keras.private import every_policy_in_float64, layers_of
+from onnx_conformance.workers.keras.replicas import as_replica
 from onnx_conformance.workers.native import Approximation, build, input_names
 
 
@@ -28,32 +31,21 @@ class KerasNativeModel:
     forward: Any
     variables: dict[str, Any]
     loaded: str = ""
-    replicas: dict[str, Any] = field(default_factory=dict)
-
-    def replica(self, name: str, approximation: Approximation) -> Any:
-        """The forward pass with a replica's sums and approximations, traced once."""
-        key = f"{name} {sorted(approximation.items())}"
-        if key not in self.replicas:
-            from onnx_conformance.workers.keras.replicas import as_replica
-
-            self.replicas[key] = as_replica(self.forward, approximation, name)
-        return self.replicas[key]
-
-    def rounded(self, precision: str) -> Any:
-        """The forward pass in a class of less precision, traced once."""
-        if precision not in self.replicas:
-            from onnx_conformance.workers.keras.precision import rounded
-
-            self.replicas[precision] = rounded(self.forward, precision)
-        return self.replicas[precision]
+    others: dict[str, Any] = field(default_factory=dict)  # forward passes of other compute modes
 
     def computing(self, mode: ComputeMode, approximation: Approximation | None) -> Any:
-        """The forward pass of a compute mode."""
+        """The forward pass of a compute mode, traced once."""
         if mode.rounded:
-            return self.rounded(mode.precision)
-        if mode.replica and approximation is not None:
-            return self.replica(mode.replica, approximation)
-        return self.forward
+            key = mode.precision
+            if key not in self.others:
+                self.others[key] = rounded(self.forward, key)
+        elif mode.replica and approximation is not None:
+            key = f"{mode.replica} {sorted(approximation.items())}"
+            if key not in self.others:
+                self.others[key] = as_replica(self.forward, approximation, mode.replica)
+        else:
+            return self.forward
+        return self.others[key]
 
 
 def call_model(call: KerasCall, inputs: Sequence[Any], names: list[str]) -> list[Any]:
@@ -236,3 +228,25 @@ def public_names(model: Any) -> list[str]:
     sides = (getattr(model, "inputs", None) or []) + (getattr(model, "outputs", None) or [])
     parts = [model, *layers_of(model), *sides]
     return sorted({part.name for part in parts})
+
+
+def gradients(
+    native: KerasNativeModel, names: list[str], inputs: Iterable[list[Any]]
+) -> Iterator[Arrays]:
+    """For each set of inputs, the gradients by the named variables of a sum of the outputs.
+
+    Each number of the outputs has a random sign in it.
+    """
+    variables = {name: native.variables[name].value for name in names}
+    signs = np.random.default_rng(0)
+    for tensors in inputs:
+        with tf.GradientTape() as tape:
+            tape.watch(list(variables.values()))
+            results = native.forward.python_function(*tensors)
+            floating = [one for one in results if one.dtype.is_floating]
+            drawn = [signs.choice([-1.0, 1.0], one.shape).astype(np.float32) for one in floating]
+            mixed = [tf.reduce_sum(o * s) for o, s in zip(floating, drawn, strict=True)]
+            total = tf.add_n(mixed) if mixed else None
+        if total is not None:
+            found = zip(names, tape.gradient(total, list(variables.values())), strict=True)
+            yield {n: tf.convert_to_tensor(g).numpy() for n, g in found if g is not None}

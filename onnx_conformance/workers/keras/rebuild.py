@@ -17,17 +17,20 @@ _BRANCHES = ("If", "StatelessIf")
 
 
 def rebuilt(forward: Any, changes: Callable[[], Change], touches: Touches) -> Any:
-    """``forward`` with every operator made by what ``changes`` gives for one trace.
+    """``forward`` with some operators made otherwise, and all others copied.
 
     Args:
         forward: a ``tf.function`` with one input signature, whose outputs are a flat list.
-        touches: whether an operator is made otherwise than it was. Calls, loops and branches
-            without such an operator are copied whole.
+        changes: gives what makes these operators in one trace.
+        touches: whether an operator is one of them.
 
     Returns:
-        A ``tf.function`` that shares the variables of ``forward``.
+        A ``tf.function`` that shares the variables of ``forward``; ``forward`` itself where it has
+        no such operator.
     """
     traced = forward.get_concrete_function()
+    if not any(map(touches, operations_in(traced.graph))):
+        return forward
 
     def replayed(*inputs: Any) -> list[Any]:
         arguments = [*inputs, *traced.captured_inputs]
@@ -97,7 +100,8 @@ class _Replay:
     def _rebuilt(self, operation: Any, inputs: list[Any]) -> list[Any]:
         inner = functions_of(operation)
         if not any(self._touches(one) for graph in inner for one in operations_in(graph)):
-            return self._change(operation, inputs)
+            change = self._change if self._touches(operation) else copied
+            return change(operation, inputs)
         if operation.type in _CALLS:
             return self._inner(inner[0], inputs)
         if operation.type in _BRANCHES:

@@ -7,7 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from onnx_conformance.workers.keras.rebuild import Change, copied, operations_in, rebuilt
+from onnx_conformance.workers.keras.rebuild import Change, rebuilt
 from onnx_conformance.workers.native import Approximation
 from onnx_conformance.workers.replica_arithmetic import (
     LANES,
@@ -24,24 +24,12 @@ def as_replica(forward: Any, approximation: Approximation, replica: str) -> Any:
     """``forward`` with float32 sums in another order and approximated functions that err.
 
     Args:
-        forward: a ``tf.function`` with one input signature, whose outputs are a flat list.
-
-    Returns:
-        A ``tf.function`` that shares the variables of ``forward``; ``forward`` itself where it
-        has no such operator.
+        forward: see :func:`rebuilt`.
     """
-    if not any(map(_is_free, operations_in(forward.get_concrete_function().graph))):
-        return forward
 
     def changes() -> Change:
         errors = ApproximationErrors(approximation, replica)
-
-        def change(operation: Any, inputs: list[Any]) -> list[Any]:
-            if _is_free(operation):
-                return [FREE[operation.type](operation, inputs, errors)]
-            return copied(operation, inputs)
-
-        return change
+        return lambda operation, inputs: [FREE[operation.type](operation, inputs, errors)]
 
     return rebuilt(forward, changes, _is_free)
 

@@ -19,7 +19,7 @@ import onnx
 from onnx_conformance.core.arrays import Array, Outputs
 from onnx_conformance.core.compute_modes import EPSILONS, FLOAT32
 from onnx_conformance.core.files import TOLERANCES
-from onnx_conformance.core.onnx_file import every_graph
+from onnx_conformance.core.onnx_file import bodies_of, every_node
 from onnx_conformance.core.tolerances import load_tolerances
 from onnx_conformance.workers.built_model import FileOracle
 from onnx_conformance.workers.onnx.evaluator import (
@@ -53,7 +53,7 @@ class Disagreement:
     @property
     def holds_graphs(self) -> bool:
         """Whether it is one of If, Loop and Scan, which no kernel computes alone."""
-        return any(a.HasField("g") or a.graphs for a in self.node.attribute)
+        return bool(bodies_of(self.node))
 
     def __str__(self) -> str:
         name = f" '{self.node.name}'" if self.node.name else ""
@@ -107,8 +107,7 @@ def _basis(model: onnx.ModelProto, by_runtime: frozenset[Operator], count: int) 
     older = sorted(
         {
             _label((domain_of(node), node.op_type))
-            for graph, _ in every_graph(model)
-            for node in graph.node
+            for node in every_node(model)
             if is_older(domain_of(node), node.op_type, _opset(model, domain_of(node)))
             and (domain_of(node), node.op_type) not in by_runtime
         }
@@ -214,11 +213,9 @@ def absolute_error(node: onnx.NodeProto) -> float:
 
 def _operators_in(node: onnx.NodeProto) -> Iterator[str]:
     yield node.op_type
-    for attribute in node.attribute:
-        below = [attribute.g] if attribute.HasField("g") else []
-        for graph in (*below, *attribute.graphs):
-            for inner in graph.node:
-                yield from _operators_in(inner)
+    for body in bodies_of(node):
+        for inner in body.node:
+            yield from _operators_in(inner)
 
 
 def _noise(narrow: Evaluator, place: int, plain: dict[str, Any], at: int, exact: Array) -> float:

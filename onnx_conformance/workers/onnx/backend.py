@@ -9,7 +9,6 @@ the graph.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,8 @@ from onnx_conformance.core.compute_modes import compute_mode
 from onnx_conformance.core.errors import CapabilityMissing
 from onnx_conformance.core.native_constants import write_constants
 from onnx_conformance.core.native_request import Description, ModelRequest, NativeRequest
-from onnx_conformance.core.onnx_file import complaint_of, inspect
+from onnx_conformance.core.onnx_file import complaint_of, external_files, inspect
+from onnx_conformance.core.store import file_digest, key_of
 from onnx_conformance.core.traces import NativeTensorRecord
 from onnx_conformance.workers.built_model import FileOracle
 from onnx_conformance.workers.native import (
@@ -170,11 +170,5 @@ def _graph_at(path: Path, mode: str, approximation: Approximation | None = None)
 
 def digest_of(path: Path) -> str:
     """SHA-256 of the file and of the files beside it that hold its weights."""
-    model = onnx.load(path, load_external_data=False)
-    names = {
-        e.value for t in model.graph.initializer for e in t.external_data if e.key == "location"
-    }
-    state = hashlib.sha256(path.read_bytes())
-    for name in sorted(names):
-        state.update((path.parent / name).read_bytes())
-    return state.hexdigest()
+    files = [path, *external_files(path, onnx.load(path, load_external_data=False))]
+    return key_of(files=[file_digest(file) for file in files])

@@ -13,6 +13,7 @@ from onnx_conformance.core.compute_modes import REPLICAS
 from onnx_conformance.core.graph_weights import captured_names, constant_nodes
 from onnx_conformance.core.native_constants import ConstantRecord, Values
 from onnx_conformance.workers.native import perturbed
+from onnx_conformance.workers.onnx.evaluator import open_session
 
 _REFUSALS = (RuntimeError, ValueError, ort.capi.onnxruntime_pybind11_state.Fail)
 
@@ -70,12 +71,8 @@ def _computed(model: onnx.ModelProto, names: list[str], replica: str) -> dict[st
     for tensor in part.graph.initializer if replica else ():
         array = perturbed(tensor.name, numpy_helper.to_array(tensor), replica)
         tensor.CopyFrom(numpy_helper.from_array(np.asarray(array), tensor.name))
-    options = ort.SessionOptions()
-    options.log_severity_level = 3  # of initialisers that this part does not read
     try:
-        session = ort.InferenceSession(
-            part.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
+        session = open_session(part.SerializeToString())
         return dict(zip(names, session.run(names, {}), strict=True))
     except _REFUSALS:
         return {}

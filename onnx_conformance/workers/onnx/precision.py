@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-import onnx
 from onnx import (
     AttributeProto,
     GraphProto,
@@ -21,7 +20,7 @@ from onnx import (
     shape_inference,
 )
 
-from onnx_conformance.core.onnx_file import bodies_of
+from onnx_conformance.core.onnx_file import every_graph
 from onnx_conformance.workers.replica_arithmetic import SPLIT, STORED
 
 NARROW = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16}
@@ -42,30 +41,25 @@ class NoDouble(ValueError):
     """The graph has no float64 counterpart; the message says why."""
 
 
-def doubled(model: onnx.ModelProto) -> onnx.ModelProto:
+def doubled(model: ModelProto) -> ModelProto:
     """A copy whose floating tensors are float64.
 
     Raises:
         NoDouble: an operator that is about rounding.
     """
-    copy = onnx.ModelProto()
+    copy = ModelProto()
     copy.CopyFrom(model)
-    for body in copy.functions:
-        for node in body.node:
+    for graph, _ in every_graph(copy):
+        if isinstance(graph, GraphProto):
+            for tensor in graph.initializer:
+                _widen_tensor(tensor)
+            for value in (*graph.input, *graph.output, *graph.value_info):
+                kind = value.type.tensor_type
+                if kind.elem_type in NARROW:
+                    kind.elem_type = TensorProto.DOUBLE
+        for node in graph.node:
             _widen_node(node)
-    _widen_graph(copy.graph)
     return copy
-
-
-def _widen_graph(graph: GraphProto) -> None:
-    for tensor in graph.initializer:
-        _widen_tensor(tensor)
-    for value in (*graph.input, *graph.output, *graph.value_info):
-        kind = value.type.tensor_type
-        if kind.elem_type in NARROW:
-            kind.elem_type = TensorProto.DOUBLE
-    for node in graph.node:
-        _widen_node(node)
 
 
 def _widen_node(node: NodeProto) -> None:
@@ -80,8 +74,6 @@ def _widen_node(node: NodeProto) -> None:
             _as_tensor(attribute)
         elif attribute.type == AttributeProto.TENSOR:
             _widen_tensor(attribute.t)
-    for body in bodies_of(node):
-        _widen_graph(body)
 
 
 def _write_default(node: NodeProto) -> None:
@@ -91,16 +83,16 @@ def _write_default(node: NodeProto) -> None:
         return
     if node.op_type == "ConstantOfShape":
         zero = numpy_helper.from_array(np.zeros(1, np.float64))
-        node.attribute.append(onnx.helper.make_attribute(name, zero))
+        node.attribute.append(helper.make_attribute(name, zero))
     else:
-        node.attribute.append(onnx.helper.make_attribute(name, int(TensorProto.DOUBLE)))
+        node.attribute.append(helper.make_attribute(name, int(TensorProto.DOUBLE)))
 
 
 def _as_tensor(attribute: AttributeProto) -> None:
     """``value_float`` is float32 by definition; ``value`` is what its tensor is."""
     single = attribute.name == "value_float"
     array = np.float64(attribute.f) if single else np.array(attribute.floats, np.float64)
-    whole = onnx.helper.make_attribute("value", numpy_helper.from_array(np.asarray(array)))
+    whole = helper.make_attribute("value", numpy_helper.from_array(np.asarray(array)))
     attribute.CopyFrom(whole)
 
 
@@ -122,7 +114,7 @@ CONSTANT = "conformance_split"
 
 def rounded(model: ModelProto, precision: str) -> ModelProto:
     """A copy that computes in ``precision``, with the same inputs and outputs."""
-    narrow = onnx.ModelProto()
+    narrow = ModelProto()
     narrow.CopyFrom(model)
     kinds = _kinds(model)
     initializers = [tensor.name for tensor in model.graph.initializer]
@@ -187,7 +179,7 @@ def _tf32(model: ModelProto, kinds: dict[str, int]) -> Iterator[NodeProto]:
 
 def _reading(node: NodeProto, names: dict[str, str]) -> NodeProto:
     """A copy of the node that reads other tensors."""
-    copy = onnx.NodeProto()
+    copy = NodeProto()
     copy.CopyFrom(node)
     for place, name in enumerate(copy.input):
         copy.input[place] = names.get(name, name)

@@ -7,7 +7,7 @@ hidden); with ``layout`` 1 the batch comes first.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ import numpy as np
 from onnx_conformance.core.arrays import Array
 
 Activation = Callable[[Array], Array]
+States = tuple[Array, ...]  # the hidden one first
 
 
 def _sigmoid(x: Array) -> Array:
@@ -35,114 +36,88 @@ DIRECTIONS = {"forward": (False,), "reverse": (True,), "bidirectional": (False, 
 
 
 @dataclass(frozen=True)
-class RecurrentCell:
-    """One direction's weights, and how it steps."""
+class Cell:
+    """One direction's weights and activations."""
 
     w: Array
     r: Array
     bias_w: Array
     bias_r: Array
-    activations: tuple[Activation, ...]
-    clip: float
+    activations: tuple[Activation, ...]  # each clips what it takes
     peepholes: Array | None = None
 
-    def bounded(self, x: Array) -> Array:
-        """Clipped before an activation."""
-        return np.clip(x, -self.clip, self.clip) if self.clip else x
 
-
-Step = Callable[[RecurrentCell, Array, tuple[Array, ...]], tuple[Array, ...]]
-
-
-@dataclass(frozen=True)
-class Recurrence:
-    """One of the operators.
-
-    Args:
-        step: from a cell, the input of a time and the states to the new states, the hidden one
-            first.
-        gates: how many matrices of (hidden, input) stand in ``w``.
-        activations: the default names of a direction's.
-    """
-
-    step: Step
-    gates: int
-    activations: tuple[str, ...]
-
-    def run(
-        self,
-        x: Array,
-        w: Array,
-        r: Array,
-        b: Array | None,
-        lengths: Array | None,
-        initial: Sequence[Array | None],
-        attributes: Mapping[str, Any],
-        peepholes: Array | None = None,
-    ) -> tuple[Array, ...]:
-        """All steps of all directions: ``y`` and the last states."""
-        layout = attributes.get("layout", 0)
-        if layout:
-            x = x.swapaxes(0, 1)
-            initial = [None if state is None else state.swapaxes(0, 1) for state in initial]
-        directions = DIRECTIONS[_text(attributes.get("direction", "forward"))]
-        left = np.full(x.shape[1], len(x)) if lengths is None else lengths
-        zeros = np.zeros((x.shape[1], r.shape[-1]), x.dtype)
-        ys, lasts = [], []
-        for place, backwards in enumerate(directions):
-            cell = self._cell(place, w, r, b, attributes, peepholes)
-            states = tuple(zeros if state is None else state[place] for state in initial)
-            y, last = self._along(cell, x, states, left, backwards)
-            ys.append(y)
-            lasts.append(last)
-        outputs = [np.stack(ys, axis=1), *(np.stack(states) for states in zip(*lasts, strict=True))]
-        if layout:
-            outputs = [outputs[0].transpose(2, 0, 1, 3), *(o.swapaxes(0, 1) for o in outputs[1:])]
-        return tuple(outputs)
-
-    def _cell(
-        self,
-        place: int,
-        w: Array,
-        r: Array,
-        b: Array | None,
-        attributes: Mapping[str, Any],
-        peepholes: Array | None,
-    ) -> RecurrentCell:
-        """A direction's weights."""
-        if "activation_alpha" in attributes or "activation_beta" in attributes:
-            raise NotImplementedError("activations with alpha or beta")
-        count, rows = len(self.activations), self.gates * r.shape[-1]
-        named = attributes.get("activations") or [*self.activations] * len(w)
-        chosen = [_text(name).lower() for name in named][place * count : (place + 1) * count]
-        bias = np.zeros(2 * rows, w.dtype) if b is None else b[place]
-        return RecurrentCell(
-            w[place],
-            r[place],
-            bias[:rows],
-            bias[rows:],
-            tuple(ACTIVATIONS[name] for name in chosen),
-            float(attributes.get("clip", 0) or 0),
-            None if peepholes is None else peepholes[place],
-        )
-
-    def _along(
-        self, cell: RecurrentCell, x: Array, states: tuple[Array, ...], left: Array, backwards: bool
-    ) -> tuple[Array, tuple[Array, ...]]:
-        """The hidden states of every time, and the last states; a sample ends at its length."""
-        y = np.zeros((len(x), *states[0].shape), x.dtype)
-        for now in reversed(range(len(x))) if backwards else range(len(x)):
-            active = (now < left)[:, None]
-            stepped = self.step(cell, x[now], states)
-            y[now] = np.where(active, stepped[0], 0)
-            states = tuple(
-                np.where(active, new, old) for new, old in zip(stepped, states, strict=True)
-            )
-        return y, states
+Step = Callable[[Cell, Array, States], States]  # from the input of a time and the states
 
 
 def _text(value: str | bytes) -> str:
     return value.decode() if isinstance(value, bytes) else value
+
+
+def _cells(
+    names: Sequence[str],
+    w: Array,
+    r: Array,
+    b: Array | None,
+    attributes: dict[str, Any],
+    peepholes: Array | None = None,
+) -> list[Cell]:
+    """Every direction's; ``names`` are the default ones of a direction's activations."""
+    if "activation_alpha" in attributes or "activation_beta" in attributes:
+        raise NotImplementedError("activations with alpha or beta")
+    count, rows = len(names), w.shape[1]
+    clip = float(attributes.get("clip", 0) or 0)
+
+    def clipped(name: str | bytes) -> Activation:
+        activation = ACTIVATIONS[_text(name).lower()]
+        return (lambda x: activation(np.clip(x, -clip, clip))) if clip else activation
+
+    chosen = [clipped(name) for name in attributes.get("activations") or [*names] * len(w)]
+    biases = np.zeros((len(w), 2 * rows), w.dtype) if b is None else b
+    return [
+        Cell(
+            w[place],
+            r[place],
+            bias[:rows],
+            bias[rows:],
+            tuple(chosen[place * count : (place + 1) * count]),
+            None if peepholes is None else peepholes[place],
+        )
+        for place, bias in enumerate(biases)
+    ]
+
+
+def _run(
+    step: Step,
+    cells: Sequence[Cell],
+    x: Array,
+    lengths: Array | None,
+    initial: Sequence[Array | None],
+    attributes: dict[str, Any],
+) -> tuple[Array, ...]:
+    """All steps of all directions: ``y`` and the last states; a sample ends at its length."""
+    layout = attributes.get("layout", 0)
+    if layout:
+        x = x.swapaxes(0, 1)
+        initial = [None if state is None else state.swapaxes(0, 1) for state in initial]
+    left = np.full(x.shape[1], len(x)) if lengths is None else lengths
+    zeros = np.zeros((x.shape[1], cells[0].r.shape[-1]), x.dtype)
+    backwards = DIRECTIONS[_text(attributes.get("direction", "forward"))]
+    y = np.zeros((len(x), len(backwards), *zeros.shape), x.dtype)
+    lasts = []
+    for place, backward in enumerate(backwards):
+        states: States = tuple(zeros if state is None else state[place] for state in initial)
+        for now in reversed(range(len(x))) if backward else range(len(x)):
+            active = (now < left)[:, None]
+            stepped = step(cells[place], x[now], states)
+            y[now, place] = np.where(active, stepped[0], 0)
+            pairs = zip(stepped, states, strict=True)
+            states = tuple(np.where(active, new, old) for new, old in pairs)
+        lasts.append(states)
+    outputs = [y, *(np.stack(states) for states in zip(*lasts, strict=True))]
+    if layout:
+        outputs = [y.transpose(2, 0, 1, 3), *(o.swapaxes(0, 1) for o in outputs[1:])]
+    return tuple(outputs)
 
 
 def lstm(
@@ -160,18 +135,17 @@ def lstm(
     if attributes.get("input_forget", 0):
         raise NotImplementedError("LSTM with coupled gates")
 
-    def step(cell: RecurrentCell, x: Array, carried: tuple[Array, ...]) -> tuple[Array, ...]:
+    def step(cell: Cell, x: Array, carried: States) -> States:
         h, c = carried
         i, o, f, g = np.split(x @ cell.w.T + h @ cell.r.T + cell.bias_w + cell.bias_r, 4, axis=1)
         gate, new, out = cell.activations
         held = np.zeros((3, 1)) if cell.peepholes is None else cell.peepholes.reshape(3, -1)
         i, f = i + held[0] * c, f + held[2] * c
-        c = gate(cell.bounded(f)) * c + gate(cell.bounded(i)) * new(cell.bounded(g))
-        o = o + held[1] * c
-        return gate(cell.bounded(o)) * out(cell.bounded(c)), c
+        c = gate(f) * c + gate(i) * new(g)
+        return gate(o + held[1] * c) * out(c), c
 
-    recurrence = Recurrence(step, 4, ("sigmoid", "tanh", "tanh"))
-    return recurrence.run(x, w, r, b, lengths, (hidden, cell_state), attributes, peepholes)
+    cells = _cells(("sigmoid", "tanh", "tanh"), w, r, b, attributes, peepholes)
+    return _run(step, cells, x, lengths, (hidden, cell_state), attributes)
 
 
 def gru(
@@ -186,20 +160,20 @@ def gru(
     """Gates z, r, h; ``linear_before_reset`` as torch and cuDNN compute."""
     linear = attributes.get("linear_before_reset", 0)
 
-    def step(cell: RecurrentCell, x: Array, carried: tuple[Array, ...]) -> tuple[Array, ...]:
+    def step(cell: Cell, x: Array, carried: States) -> States:
         (h,) = carried
         size = h.shape[-1]
         from_x, weights, bias = x @ cell.w.T + cell.bias_w, cell.r, cell.bias_r
         gate, new = cell.activations
         both = from_x[:, : 2 * size] + h @ weights[: 2 * size].T + bias[: 2 * size]
-        update, reset = np.split(gate(cell.bounded(both)), 2, axis=1)
+        update, reset = np.split(gate(both), 2, axis=1)
         last, offset = weights[2 * size :], bias[2 * size :]
         recurrent = reset * (h @ last.T + offset) if linear else (reset * h) @ last.T + offset
-        candidate = new(cell.bounded(from_x[:, 2 * size :] + recurrent))
+        candidate = new(from_x[:, 2 * size :] + recurrent)
         return ((1 - update) * candidate + update * h,)
 
-    recurrence = Recurrence(step, 3, ("sigmoid", "tanh"))
-    return recurrence.run(x, w, r, b, lengths, (hidden,), attributes)
+    cells = _cells(("sigmoid", "tanh"), w, r, b, attributes)
+    return _run(step, cells, x, lengths, (hidden,), attributes)
 
 
 def rnn(
@@ -213,8 +187,8 @@ def rnn(
 ) -> tuple[Array, ...]:
     """The operator RNN of one layer, one or two directions."""
 
-    def step(cell: RecurrentCell, x: Array, carried: tuple[Array, ...]) -> tuple[Array, ...]:
+    def step(cell: Cell, x: Array, carried: States) -> States:
         total = x @ cell.w.T + carried[0] @ cell.r.T + cell.bias_w + cell.bias_r
-        return (cell.activations[0](cell.bounded(total)),)
+        return (cell.activations[0](total),)
 
-    return Recurrence(step, 1, ("tanh",)).run(x, w, r, b, lengths, (hidden,), attributes)
+    return _run(step, _cells(("tanh",), w, r, b, attributes), x, lengths, (hidden,), attributes)

@@ -29,8 +29,8 @@ from onnx_conformance.core.worker_messages import (
     SessionRequest,
     SessionTensor,
 )
-from onnx_conformance.workers.onnxruntime.bfloat16_call import call_of
 from onnx_conformance.workers.onnxruntime.open_session import open_session, register_libraries
+from onnx_conformance.workers.onnxruntime.session_calls import call_of
 from onnx_conformance.workers.server import limited_memory
 from onnx_conformance.workers.stopwatch import Stopwatch, TimedCall
 
@@ -115,8 +115,8 @@ class OnnxRuntimeBackend(Stopwatch):
         return found
 
     def timed_call(self, form: str, inputs: Arrays, *, session: SessionRequest) -> TimedCall:
-        """A session's inference to be timed: see :mod:`.timing`."""
-        from onnx_conformance.workers.onnxruntime.timing import make_timed_call
+        """A session's inference to be timed: see :mod:`.session_calls`."""
+        from onnx_conformance.workers.onnxruntime.session_calls import make_timed_call
 
         self.open(session)
         opened = self._sessions[repr(sorted(session.items()))]

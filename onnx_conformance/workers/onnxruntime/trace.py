@@ -12,7 +12,7 @@ import onnxruntime as ort
 
 from onnx_conformance.core.arrays import Array
 from onnx_conformance.core.traces import TensorRecord, save
-from onnx_conformance.workers.onnxruntime.bfloat16_call import call_of
+from onnx_conformance.workers.onnxruntime.session_calls import call_of
 
 NUMBERS = {  # the types that arrays hold
     f"tensor({name})"

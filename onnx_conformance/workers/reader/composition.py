@@ -20,6 +20,7 @@ from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, num
 from onnx_conformance.core.carries import NO_TOKENS, TOKENS, named_alike
 from onnx_conformance.core.errors import Refused
 from onnx_conformance.core.file_roles import BRANCH, ENCODER, FIRST, MERGED, NEXT, STEPS
+from onnx_conformance.core.onnx_file import bodies_of
 
 END = np.iinfo(np.int64).max
 ALONE = "name the files to judge one by one: --artifact=FILE"
@@ -128,9 +129,8 @@ def _renamed(
         copied.name = f"{place}/{node.name or f'{node.op_type}_{number}'}"
         copied.input[:] = [renamed(name) for name in node.input]
         copied.output[:] = [renamed(name) for name in node.output]
-        for attribute in copied.attribute:
-            for graph in (*([attribute.g] if attribute.HasField("g") else ()), *attribute.graphs):
-                _rename_inside(graph, renamed, place)
+        for graph in bodies_of(copied):
+            _rename_inside(graph, renamed, place)
         found.append(copied)
     return found
 

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import inspect
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from onnx_conformance.core.arrays import Arrays, digest_arrays
-from onnx_conformance.core.compute_modes import FLOAT32, FLOAT64, ComputeMode, compute_mode
+from onnx_conformance.core.compute_modes import FLOAT32, ComputeMode, compute_mode
 from onnx_conformance.core.native_constants import write_constants
 from onnx_conformance.core.native_request import (
     BatchNormRecord,
@@ -25,27 +25,24 @@ from onnx_conformance.core.native_request import (
     must_calibrate,
     specs_of,
 )
-from onnx_conformance.core.spec import STATIC_BATCH
+from onnx_conformance.core.spec import STATIC_BATCH, Preprocessing
 from onnx_conformance.core.ties import OPEN
 from onnx_conformance.core.traces import NativeTensorRecord
 from onnx_conformance.inputs.recipes import Recipe
 from onnx_conformance.workers.native import (
-    Approximation,
     NativeBackend,
     build,
     example,
     input_names,
     named_outputs,
     perturbed,
-    refuse_change,
 )
 from onnx_conformance.workers.replica_arithmetic import STORED
-from onnx_conformance.workers.server import load_object
 from onnx_conformance.workers.stopwatch import TimedCall
 from onnx_conformance.workers.torch.calling_convention import in_order
 from onnx_conformance.workers.torch.constants import Constants, constants_of
-from onnx_conformance.workers.torch.float64 import in_float64, without_gradients
-from onnx_conformance.workers.torch.introspect import unused_tensors
+from onnx_conformance.workers.torch.float64 import without_gradients
+from onnx_conformance.workers.torch.introspect import gradients, unused_tensors
 from onnx_conformance.workers.torch.masked_rows import (
     MaskedRowsOtherwise,
     left_open,
@@ -72,10 +69,6 @@ from onnx_conformance.workers.torch.precision import (
     weight_like,
 )
 from onnx_conformance.workers.torch.private import self_test
-
-if TYPE_CHECKING:
-    from onnx_conformance.workers.torch.preprocessing import PreprocessingRequest
-
 
 # Inputs between which a model's code may branch: by sign, by size, by how many there are.
 UNLIKE = (
@@ -159,33 +152,20 @@ class TorchBackend(NativeBackend):
             for call, row, other in zip(calls, found, others, strict=True)
         ]
 
-    def influence(
-        self, request: NativeRequest, names: list[str], input_sets: list[Arrays], least: float
-    ) -> dict[str, float]:
-        """Computed by gradients: see :mod:`.influence`."""
-        from onnx_conformance.workers.torch.influence import influence
-
+    def _gradients(
+        self, request: NativeRequest, names: list[str], input_sets: list[Arrays]
+    ) -> Iterator[Arrays]:
         module, model = self._copied(request), request["model"]
-        return influence(module, names, (as_tensors(model, inputs) for inputs in input_sets), least)
+        return gradients(module, names, (as_tensors(model, inputs) for inputs in input_sets))
 
-    def export(
-        self, request: NativeRequest, function: str, opset: int, options: dict[str, bool], path: str
-    ) -> None:
-        """Export a copy of the model."""
-        module, model = self._copied(request), request["model"]
-        input_sets = [example(model)]
-        before = self.run(request, "float32", input_sets)
-        tensors = as_tensors(model, input_sets[0])
-        load_object(function)(module, tensors, model, opset, options, Path(path))
-        refuse_change(before, self.run(request, "float32", input_sets))
+    def _exported(self, request: NativeRequest, inputs: Arrays) -> tuple[Any, Any]:
+        return self._copied(request), as_tensors(request["model"], inputs)
 
-    def preprocess(
-        self, paths: list[str], preprocessing: PreprocessingRequest
-    ) -> list[NDArray[Any]]:
+    def preprocess(self, paths: list[str], preprocessing: dict[str, Any]) -> list[NDArray[Any]]:
         """Photographs as torchvision makes them into samples: ``(3, crop, crop)`` float32."""
-        from onnx_conformance.workers.torch.preprocessing import torchvision_preprocess
+        from onnx_conformance.workers.torch.zoo import torchvision_sample
 
-        return [torchvision_preprocess(path, preprocessing) for path in paths]
+        return [torchvision_sample(path, Preprocessing(**preprocessing)) for path in paths]
 
     def timed_call(self, form: str, inputs: Arrays, *, request: NativeRequest) -> TimedCall:
         """See :mod:`.timing`."""
@@ -286,26 +266,9 @@ def _built(request: NativeRequest) -> torch.nn.Module:
     return module
 
 
-@contextlib.contextmanager
-def _computing(request: NativeRequest, mode: ComputeMode) -> Iterator[None]:
-    """Compute in a mode until it is left."""
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(computing(mode))
-        stack.enter_context(_replica_mode(mode, request.get("approximation")))
-        if mode.precision == FLOAT64:
-            stack.enter_context(in_float64(request["model"].get("computes", FLOAT32)))
-        yield
-
-
-def _replica_mode(
-    mode: ComputeMode, approximation: Approximation | None
-) -> contextlib.AbstractContextManager[Any]:
-    """The mode that adds a replica's rounding; none in fewer bits, where it would be lost."""
-    if approximation is None or mode.rounded or not mode.replica:
-        return contextlib.nullcontext()
-    from onnx_conformance.workers.torch.replicas import TorchReplica
-
-    return TorchReplica(approximation, mode.replica)
+def _computing(request: NativeRequest, mode: ComputeMode) -> AbstractContextManager[None]:
+    precision = request["model"].get("computes", FLOAT32)
+    return computing(mode, request.get("approximation"), precision)
 
 
 def _load(module: torch.nn.Module, arrays: Arrays) -> None:

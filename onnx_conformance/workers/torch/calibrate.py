@@ -7,6 +7,7 @@ logit moves: a reference whose output barely depends on its input shows nothing.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -82,19 +83,19 @@ def _wake_branches(module: nn.Module, generator: torch.Generator) -> None:
 def _batches(module: nn.Module, shape: tuple[int | str, ...], seed: int) -> list[torch.Tensor]:
     full = [dim for dim in shape if isinstance(dim, int)]
     small = [min(dim, SMALL_SIDE) if len(full) == 3 else dim for dim in full]
-    sizes = small if _accepts(module, small) else full
+    sizes = small if takes(module, small) else full
     return [
         torch.from_numpy(calibration_batch((BATCH_SIZE, *sizes), seed + index))
         for index in range(BATCHES)
     ]
 
 
-def _accepts(module: nn.Module, sizes: list[int]) -> bool:
-    """Whether the model takes images of these sizes; a vision transformer takes one size only."""
+def takes(module: nn.Module, sizes: Sequence[int]) -> bool:
+    """Whether the model takes a sample of these sizes; a vision transformer takes one size only."""
     try:
         with torch.inference_mode():
             module(torch.zeros(1, *sizes))
-    except (RuntimeError, AssertionError):
+    except (RuntimeError, ValueError, AssertionError):
         return False
     return True
 

@@ -27,7 +27,6 @@ from onnx_conformance.workers.torch.private import (
     writes,
 )
 
-_OF_INPUTS = -1  # the place of what depends on an input
 _NORMS = {"native_batch_norm", "_native_batch_norm_legit", "cudnn_batch_norm", "miopen_batch_norm"}
 _NUMBERS = {"_local_scalar_dense", "item", "equal", "is_nonzero"}
 _ERRORS = (RuntimeError, NotImplementedError, TypeError, ValueError)
@@ -40,14 +39,6 @@ class _Node:
     copies: list[int] = field(default_factory=list)
     used: bool = False
     values: Values | None = None
-
-
-@dataclass
-class _Step:
-    """What was computed of an input: by which constants' places, and after which other steps."""
-
-    constants: list[int]
-    steps: list[int]
 
 
 @dataclass(frozen=True)
@@ -108,8 +99,8 @@ def _trained(module: torch.nn.Module, name: str) -> bool:
 class _ConstantTracer(DispatchMode):  # type: ignore[no-untyped-call] # of the base
     """Keeps the tensors that depend on no input, and what each was computed of.
 
-    Of those that do depend on one, it keeps what they were computed of, too: a constant is used
-    if a step that leads to an output reads it.
+    Of those that do depend on one, it keeps which constants they were computed of, too: a constant
+    is used if an output was.
     """
 
     def __init__(self, module: torch.nn.Module, *, keep: bool) -> None:
@@ -120,10 +111,10 @@ class _ConstantTracer(DispatchMode):  # type: ignore[no-untyped-call] # of the b
         self._keep = keep
         self._nodes: list[_Node] = []
         self._natives: dict[str, int] = {}
-        self._places: Any = WeakTensorKeyDictionary()
-        self._steps_made: list[_Step] = []
-        self._made_by: Any = WeakTensorKeyDictionary()  # of what depends on an input: its step
-        self._exact: Any = WeakTensorKeyDictionary()  # in float64, or how to compute them
+        self._places: Any = WeakTensorKeyDictionary()  # constants -> their nodes' places
+        # what depends on an input -> the places of the constants that it was computed of
+        self._constants: Any = WeakTensorKeyDictionary()
+        self._exact: Any = WeakTensorKeyDictionary()  # constants -> the same in float64
         self._modules: list[str] = []
         self._within = 0
         for name, tensor in module.state_dict(keep_vars=True).items():
@@ -135,17 +126,20 @@ class _ConstantTracer(DispatchMode):  # type: ignore[no-untyped-call] # of the b
         """Call the module. What depends on no input and is an output is used too."""
         with without_fused_attention(), torch.no_grad(), following(module, self._modules):
             for tensor in example:
-                self._places[tensor] = _OF_INPUTS
+                self._constants[tensor] = frozenset()
             with self:
                 result = module(*example)
         outputs = tensors_in(result)
         self._use(outputs)
-        reached = [t in self._made_by or self._places.get(t) == _OF_INPUTS for t in outputs]
-        known = any(tensor in self._made_by for tensor in outputs)
+        fed = [tensor in self._constants for tensor in outputs]
+        known = any(
+            made and all(tensor is not one for one in example)
+            for tensor, made in zip(outputs, fed, strict=True)
+        )
         if known and not self._numbers_taken:
-            self.constant_outputs = tuple(n for n, fed in enumerate(reached) if not fed)
+            self.constant_outputs = tuple(n for n, one in enumerate(fed) if not one)
         # an output in a container that torch does not know: whatever was made may lead to it
-        self._use_what_leads_to(outputs if known else list(self._made_by))
+        self._use_what_leads_to(outputs if known else list(self._constants))
 
     def idle(self) -> set[str]:
         """The native tensors of which nothing is used."""
@@ -180,22 +174,20 @@ class _ConstantTracer(DispatchMode):  # type: ignore[no-untyped-call] # of the b
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         given = tensors_in((args, kwargs))
-        fed = any(self._places.get(tensor) == _OF_INPUTS for tensor in given)
         result = func(*args, **kwargs)
-        made = tensors_in(result)
-        if fed:
-            name = func.overloadpacket.__name__
-            if name in _NUMBERS or not made:  # from here on it is a number of the code's
-                self._numbers_taken = True
-                self._use_what_leads_to(given)
-                self._use(given)
-            for written in self._sharing(_written(func, args, kwargs)):
-                self._step([written], [*given, written])
-            self._step(made, given)
-            if not self._within and name in _NORMS and _takes_statistics(func, args, kwargs):
-                self.batch_statistics += 1
+        if all(tensor not in self._constants for tensor in given):
+            self._note(func, args, kwargs, given, result)
             return result
-        self._note(func, args, kwargs, given, result)
+        made, name = tensors_in(result), func.overloadpacket.__name__
+        if name in _NUMBERS or not made:  # from here on it is a number of the code's
+            self._numbers_taken = True
+            self._use_what_leads_to(given)
+            self._use(given)
+        for written in self._sharing(_written(func, args, kwargs)):
+            self._fed([written], [*given, written])
+        self._fed(made, given)
+        if not self._within and name in _NORMS and _takes_statistics(func, args, kwargs):
+            self.batch_statistics += 1
         return result
 
     def _add(self, node: _Node) -> int:
@@ -203,33 +195,24 @@ class _ConstantTracer(DispatchMode):  # type: ignore[no-untyped-call] # of the b
         return len(self._nodes) - 1
 
     def _use(self, tensors: Iterable[torch.Tensor]) -> None:
+        """Mark those of the tensors that are constants as used."""
         for tensor in tensors:
-            place = self._places.get(tensor)
-            if place is not None and place != _OF_INPUTS and not self._within:
-                self._nodes[place].used = True
+            if tensor in self._places and not self._within:
+                self._nodes[self._places[tensor]].used = True
 
-    def _step(self, made: list[torch.Tensor], given: Iterable[torch.Tensor]) -> None:
-        """Keep what tensors that depend on an input were computed of."""
-        given = list(given)
-        places = (self._places.get(tensor) for tensor in given)
-        step = _Step(
-            [place for place in places if place is not None and place != _OF_INPUTS],
-            [self._made_by[tensor] for tensor in given if tensor in self._made_by],
-        )
-        self._steps_made.append(step)
+    def _fed(self, made: list[torch.Tensor], given: list[torch.Tensor]) -> None:
+        """Keep of which constants tensors that depend on an input were computed."""
+        own = (self._places[tensor] for tensor in given if tensor in self._places)
+        constants = frozenset(own).union(*(self._constants.get(one, ()) for one in given))
         for tensor in made:
-            self._places[tensor] = _OF_INPUTS
-            self._made_by[tensor] = len(self._steps_made) - 1
+            self._places.pop(tensor, None)
+            self._constants[tensor] = constants
 
     def _use_what_leads_to(self, tensors: Iterable[torch.Tensor]) -> None:
-        """Mark the constants that the steps before these tensors read as used."""
-        left = [self._made_by[tensor] for tensor in tensors if tensor in self._made_by]
-        while left:
-            step = self._steps_made[left.pop()]
-            for place in step.constants:
+        """Mark the constants that these tensors were computed of as used."""
+        for tensor in tensors:
+            for place in self._constants.get(tensor, ()):
                 self._nodes[place].used = True
-            left += step.steps
-            step.constants, step.steps = [], []  # once is enough
 
     def _place(self, tensor: torch.Tensor) -> int:
         """The place of an operand; of one that nothing is known of, a new one."""
@@ -261,13 +244,17 @@ class _ConstantTracer(DispatchMode):  # type: ignore[no-untyped-call] # of the b
             self._value(self._places[tensor], tensor)
         if writes(func):
             return
-        exact = self._shadows(func, args, kwargs, made)
         steps: list[torch.Tensor] | None = None
+        exact: list[torch.Tensor] | None = None
         for order, tensor in enumerate(made):
             if any(tensor is one for one in given):
                 continue
-            self._exact[tensor] = exact(order)
             alias = self._alias(tensor, given)
+            if self._keep and (alias is None or given[0] in self._exact):
+                exact = self._in_double(func, args, kwargs) if exact is None else exact
+                same = order < len(exact) and exact[order].shape == tensor.shape
+                if same and tensor.is_floating_point():
+                    self._exact[tensor] = exact[order]
             if alias is not None:
                 self._places[tensor] = alias
                 continue
@@ -276,15 +263,19 @@ class _ConstantTracer(DispatchMode):  # type: ignore[no-untyped-call] # of the b
             if tensor.is_floating_point() and operands and self._keep:
                 steps = self._steps(func, args, kwargs) if steps is None else steps
                 twin = self._places.get(steps[order]) if order < len(steps) else None
-                self._nodes[place].copies = [twin] if twin not in (None, _OF_INPUTS, place) else []
+                self._nodes[place].copies = [twin] if twin not in (None, place) else []
 
     def _sharing(self, written: list[torch.Tensor]) -> list[torch.Tensor]:
         """The known tensors of which what was overwritten is a part, and it itself."""
         if not written:
             return []
         places = {tensor.untyped_storage().data_ptr() for tensor in written}
-        known = [t for t in self._places if t.untyped_storage().data_ptr() in places]
-        return [*known, *(t for t in written if t not in self._places)]
+        known = [
+            tensor
+            for tensor in (*self._places, *self._constants)
+            if tensor.untyped_storage().data_ptr() in places
+        ]
+        return [*known, *(t for t in written if all(t is not one for one in known))]
 
     def _alias(self, tensor: torch.Tensor, given: list[torch.Tensor]) -> int | None:
         """The place of the only operand if it holds the same numbers, in whatever shape."""
@@ -325,32 +316,10 @@ class _ConstantTracer(DispatchMode):  # type: ignore[no-untyped-call] # of the b
 
     def _double(self, tensor: torch.Tensor) -> torch.Tensor:
         """The tensor as float64 would have it."""
-        known = self._exact.get(tensor)
-        if known is None:
-            return tensor.detach().double() if tensor.is_floating_point() else tensor
-        if callable(known):
-            known = known()
-            if known is None or known.shape != tensor.shape:
-                known = tensor.detach().double() if tensor.is_floating_point() else tensor
-            self._exact[tensor] = known
-        return known  # type: ignore[no-any-return] # of a weak dictionary
-
-    def _shadows(
-        self, func: Any, args: Any, kwargs: Any, made: list[torch.Tensor]
-    ) -> Callable[[int], Any]:
-        """How to compute an operator's results in float64; only what is asked for is computed."""
-        if not self._keep or writes(func):
-            return lambda order: made[order].detach().double().clone()
-        cache: list[list[torch.Tensor]] = []
-
-        def computed(order: int) -> Any:
-            if not made[order].is_floating_point():
-                return None
-            if not cache:
-                cache.append(self._in_double(func, args, kwargs))
-            return cache[0][order] if order < len(cache[0]) else None
-
-        return lambda order: lambda: computed(order)
+        if not tensor.is_floating_point():
+            return tensor
+        known: torch.Tensor | None = self._exact.get(tensor)
+        return tensor.detach().double() if known is None else known
 
     def _in_double(self, func: Any, args: Any, kwargs: Any) -> list[torch.Tensor]:
         def widened(value: Any) -> Any:

@@ -12,16 +12,18 @@ import torch
 from numpy.typing import NDArray
 
 from onnx_conformance.core import bfloat16
-from onnx_conformance.core.compute_modes import FLOAT32, ComputeMode
+from onnx_conformance.core.compute_modes import FLOAT32, FLOAT64, ComputeMode
 from onnx_conformance.core.errors import CapabilityMissing
+from onnx_conformance.workers.native import Approximation
 from onnx_conformance.workers.replica_arithmetic import STORED, TF32, eleven_bits
+from onnx_conformance.workers.torch.float64 import in_float64
 from onnx_conformance.workers.torch.modes import (
     OperatorMode,
     eagerly,
     tensors_in,
     without_fused_attention,
 )
-from onnx_conformance.workers.torch.private import tree_leaves, tree_map, writes
+from onnx_conformance.workers.torch.private import tree_map, writes
 
 CUDA = "cuda"
 TYPES = {name: getattr(torch, name) for name in STORED}
@@ -42,18 +44,30 @@ PRODUCTS = {
 
 
 @contextlib.contextmanager
-def computing(compute_mode: ComputeMode) -> Iterator[None]:
+def computing(
+    mode: ComputeMode, approximation: Approximation | None = None, precision: str = FLOAT32
+) -> Iterator[None]:
     """Within it, modules compute in the compute mode.
+
+    Args:
+        approximation: of a replica; its rounding would be lost in fewer bits.
+        precision: the class that the model computes in.
 
     Raises:
         CapabilityMissing: torch has no such device.
     """
+    from onnx_conformance.workers.torch.replicas import TorchReplica
+
     with contextlib.ExitStack() as stack:
-        if compute_mode.device:
-            stack.enter_context(_on_device(compute_mode))
-        elif compute_mode.rounded:
+        if mode.device:
+            stack.enter_context(_on_device(mode))
+        elif mode.rounded:
             stack.enter_context(without_fused_attention())
-            stack.enter_context(TorchRounding(compute_mode.precision))
+            stack.enter_context(TorchRounding(mode.precision))
+        if approximation is not None and mode.replica and not mode.rounded:
+            stack.enter_context(TorchReplica(approximation, mode.replica))
+        if mode.precision == FLOAT64:
+            stack.enter_context(in_float64(precision))
         yield
 
 
@@ -115,22 +129,18 @@ class Narrowest(OperatorMode):  # type: ignore[no-untyped-call] # of the base
 
     def compute(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if func.overloadpacket.__name__ in PRODUCTS:
-            kinds = {leaf.dtype for leaf in tree_leaves(args) if isinstance(leaf, torch.Tensor)}
+            kinds = {tensor.dtype for tensor in tensors_in(args)}
             for name in STORED:
                 if TYPES[name] in kinds and self.precision != STORED[-1]:
                     self.precision = name
         result = func(*args, **kwargs)
-        if any(map(self.reaches, tree_leaves((args, kwargs, result)))):
-            for leaf in tree_leaves(result):
-                if isinstance(leaf, torch.Tensor):
-                    self._reached[_storage(leaf)] = leaf
+        if any(map(self.reaches, tensors_in((args, kwargs, result)))):
+            self._reached |= {_storage(tensor): tensor for tensor in tensors_in(result)}
         return result
 
-    def reaches(self, leaf: Any) -> bool:
-        """Whether it is a tensor of half precision, or computed from one."""
-        return isinstance(leaf, torch.Tensor) and (
-            leaf.dtype in TYPES.values() or _storage(leaf) in self._reached
-        )
+    def reaches(self, tensor: torch.Tensor) -> bool:
+        """Whether it is of half precision, or computed from what is."""
+        return tensor.dtype in TYPES.values() or _storage(tensor) in self._reached
 
 
 def _storage(tensor: torch.Tensor) -> int:
@@ -162,7 +172,10 @@ class TorchRounding(OperatorMode):  # type: ignore[no-untyped-call] # of the bas
         if self._type is not None:
             result = func(*args, **kwargs)
             if not (func.is_view or name in KEPT_IN_FLOAT32):
-                _each(result, _narrowing(self._type, _handed_on(func, args, kwargs)))
+                kept = _handed_on(func, args, kwargs)
+                for tensor in tensors_in(result):
+                    if _storage(tensor) not in kept:
+                        _narrow(tensor, self._type)
             return result
         if name in PRODUCTS:
             args = tree_map(_operand, args)
@@ -171,7 +184,8 @@ class TorchRounding(OperatorMode):  # type: ignore[no-untyped-call] # of the bas
 
 def narrowed(module: torch.nn.Module, precision: str) -> torch.nn.Module:
     """The module with its float32 weights rounded to the class's type, in place."""
-    _each(module.state_dict().values(), lambda tensor: _narrow(tensor, TYPES[precision]))
+    for tensor in tensors_in(module.state_dict()):
+        _narrow(tensor, TYPES[precision])
     return module
 
 
@@ -210,14 +224,6 @@ def tensor_of(array: NDArray[Any], dtype: str = "") -> torch.Tensor:
     return tensor.bfloat16() if dtype == bfloat16.NAME else tensor
 
 
-def _each(result: Any, change: Any) -> None:
-    if isinstance(result, torch.Tensor):
-        change(result)
-    elif not isinstance(result, (str, int, float, bool, type(None))):
-        for part in result:
-            _each(part, change)
-
-
 def _handed_on(func: Any, args: Any, kwargs: Any) -> set[int]:
     """The storages of an operator's arguments, where it must leave them as they are.
 
@@ -227,18 +233,7 @@ def _handed_on(func: Any, args: Any, kwargs: Any) -> set[int]:
     """
     if writes(func):  # what it writes is its result
         return set()
-    result = tree_leaves((args, kwargs))
-    return {_storage(leaf) for leaf in result if isinstance(leaf, torch.Tensor)}
-
-
-def _narrowing(kind: torch.dtype, kept: set[int]) -> Any:
-    """Rounds a tensor, unless its storage is among ``kept``."""
-
-    def change(tensor: torch.Tensor) -> None:
-        if _storage(tensor) not in kept:
-            _narrow(tensor, kind)
-
-    return change
+    return {_storage(tensor) for tensor in tensors_in((args, kwargs))}
 
 
 def _narrow(tensor: torch.Tensor, kind: torch.dtype) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -47,10 +48,6 @@ def make_timed_call(
     return TimedCall(call, arrays)
 
 
-def _eager(module: torch.nn.Module, inputs: Tensors) -> Prepared:
-    return module, inputs
-
-
 def _channels_last(module: torch.nn.Module, inputs: Tensors) -> Prepared:
     if not any(tensor.dim() == 4 for tensor in inputs):
         raise CapabilityMissing("channels_last is for image-shaped inputs; this model has none")
@@ -77,14 +74,6 @@ def _working(form: str, function: Callable[..., Any], inputs: Tensors) -> Prepar
         reason = " ".join(str(error).split())[:200]
         raise CapabilityMissing(f"{form} does not work here: {reason}") from error
     return function, inputs
-
-
-def _cuda(module: torch.nn.Module, inputs: Tensors) -> Prepared:
-    return _on_cuda(module, inputs, fast=False)
-
-
-def _cuda_tf32(module: torch.nn.Module, inputs: Tensors) -> Prepared:
-    return _on_cuda(module, inputs, fast=True)
 
 
 def _cuda_float16(module: torch.nn.Module, inputs: Tensors) -> Prepared:
@@ -130,9 +119,14 @@ def _by_events(call: Callable[[], Any]) -> Callable[[], float]:
     return seconds
 
 
-ON_CUDA = {"cuda": _cuda, "cuda_tf32": _cuda_tf32, "cuda_float16": _cuda_float16}
-FORMS: dict[str, Callable[[torch.nn.Module, Tensors], Prepared]] = {
-    "eager": _eager,
+Form = Callable[[torch.nn.Module, Tensors], Prepared]
+ON_CUDA: dict[str, Form] = {
+    "cuda": functools.partial(_on_cuda, fast=False),
+    "cuda_tf32": functools.partial(_on_cuda, fast=True),
+    "cuda_float16": _cuda_float16,
+}
+FORMS: dict[str, Form] = {
+    "eager": lambda module, inputs: (module, inputs),
     "channels_last": _channels_last,
     "compile": _compile,
     **ON_CUDA,

@@ -48,28 +48,21 @@ def trace(
     """
     names, inputs = list(input_set), list(input_set.values())
     records: list[NativeTensorRecord] = []
-    for place, module in enumerate(modules):
-        if place == 0:
-            doubles = [t.double() if t.is_floating_point() else t for t in inputs]
-            recorder = _Recorder(lambda _, array: save(folder, f"native-{_}.npy", array))
-            _run(recorder, module, doubles, names)
-            records = recorder.records
-            continue
-        compared = _NoiseFloors(folder, records)
-        _run(_Recorder(compared), module, [t.clone() for t in inputs], names)
-    return records
 
+    def kept(place: int, array: Any) -> Any:
+        return save(folder, f"native-{place}.npy", array)
 
-class _NoiseFloors:
-    """Compares a second run with the first, tensor by tensor, keeping none."""
-
-    def __init__(self, folder: Path, records: list[NativeTensorRecord]) -> None:
-        self._folder, self._records = folder, records
-
-    def __call__(self, place: int, array: Any) -> dict[str, Any]:
-        if place < len(self._records):
-            measure_noise_floors(self._folder, self._records[place : place + 1], [array])
+    def compared(place: int, array: Any) -> Any:
+        if place < len(records):  # tensor by tensor, so that none is kept
+            measure_noise_floors(folder, records[place : place + 1], [array])
         return {}
+
+    for order, module in enumerate(modules):
+        recorder = _Recorder(compared if order else kept)
+        fed = [t.clone() if order or not t.is_floating_point() else t.double() for t in inputs]
+        _run(recorder, module, fed, names)
+        records = records or recorder.records
+    return records
 
 
 def _run(

@@ -17,7 +17,7 @@ from onnx_conformance.core.domains import Integers, Mask
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.file_roles import NEXT, STEPS
 from onnx_conformance.core.spec import Axes, Axis, InputSpecs, TensorSpec
-from onnx_conformance.workers.torch.calls_by_name import KINDS, PAST, PRESENT, of_cache
+from onnx_conformance.workers.torch.calling_convention import KINDS, PAST, PRESENT, of_cache
 from onnx_conformance.workers.torch.transformers_inputs import (
     ENCODER_STATES,
     FIRST_TOKEN,

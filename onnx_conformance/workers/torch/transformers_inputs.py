@@ -12,7 +12,7 @@ import torch
 from onnx_conformance.core.domains import Integers, Mask
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.spec import Axes, Axis, Shape, TensorSpec
-from onnx_conformance.workers.torch.calls_by_name import CACHES, PAST, of_cache
+from onnx_conformance.workers.torch.calling_convention import CACHES, PAST, of_cache
 
 WHOLE, ENCODER, DECODER = "whole", "encoder", "decoder"
 LENGTHS = {

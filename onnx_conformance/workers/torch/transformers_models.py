@@ -30,7 +30,7 @@ from onnx_conformance.workers.torch.calibrate import (
     NORM_GAIN,
     calibrate_norms,
 )
-from onnx_conformance.workers.torch.calls_by_name import (
+from onnx_conformance.workers.torch.calling_convention import (
     PAST,
     ByName,
     CacheSlot,

@@ -39,13 +39,11 @@ class TrialRun:
     """What a model answered to one set of inputs.
 
     Args:
-        batch: how many samples it was given.
         sizes: the symbolic axes' sizes, that of the batch among them.
         calls: its outputs, in its own layout, of one call or several of the same sizes.
         rows: the same as rows, one for each sample.
     """
 
-    batch: int
     sizes: dict[str, int]
     calls: tuple[Outputs, ...]
     rows: Outputs

@@ -16,7 +16,7 @@ from torch import nn
 
 from onnx_conformance.core.arrays import Arrays
 from onnx_conformance.core.errors import UsageError
-from onnx_conformance.workers.torch.calls_by_name import (
+from onnx_conformance.workers.torch.calling_convention import (
     PAST,
     PRESENT,
     ByName,

@@ -144,7 +144,7 @@ class SpecTrial:
         sizes = {**sizes_of(self.axes, recipe.extent), **dict.fromkeys(BATCH_NAMES, samples)}
         outputs: dict[str, int | None] = dict.fromkeys(calls[0], 0 if layout.batched else None)
         rows = BatchLayout(layout.inputs, outputs, self.group).rows(input_set, calls)
-        return TrialRun(recipe.batch, sizes, tuple(calls), rows)
+        return TrialRun(sizes, tuple(calls), rows)
 
     def _answer(self, inputs: Inputs) -> Outputs:
         try:

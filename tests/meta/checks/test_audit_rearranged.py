@@ -3,7 +3,16 @@
 import numpy as np
 import pytest
 
-from tests.meta.checks.test_audit import audit, failing, fold, harmed, statuses, weights  # noqa: F401
+from onnx_conformance.checks.audit.audit import audit_initializers
+from tests.meta.checks.test_audit import (
+    FOLD_ULP,
+    audit,
+    failing,
+    fold,
+    harmed,
+    statuses,
+    weights,  # noqa: F401
+)
 
 
 @pytest.fixture
@@ -80,3 +89,11 @@ def test_a_factor_moved_from_the_kernel_to_a_node_of_its_own_is_not_accused(weig
 def test_a_vector_that_went_nowhere_is_missing(weights, folded):  # noqa: F811
     report = audit(weights, {name: folded[name] for name in folded if name != "bias"})
     assert {"bn.bias", "bn.running_mean"} <= set(failing(report))
+
+
+def test_what_holds_another_tensor_has_not_absorbed_one_of_its_size():
+    rng = np.random.default_rng(3)
+    table, lost = rng.normal(size=(2, 6, 4)).astype(np.float32), rng.normal(size=48)
+    natives = {"table": table, "lost": lost.astype(np.float32)}
+    report = audit_initializers(natives, [], {"rows": table[:, ::-1]}, fold_ulp=FOLD_ULP)
+    assert statuses(report) == {"table": "rearranged", "lost": "missing"}

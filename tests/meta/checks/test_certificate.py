@@ -58,7 +58,7 @@ class Checks:
 
     def registered(self):
         return {
-            name: Check(name, self.run(name), "none", deployed=name not in (BEYOND, EDGE))
+            name: Check(name, self.run(name), "none", malformed=name in (BEYOND, EDGE))
             for name in self.outcomes
         }
 

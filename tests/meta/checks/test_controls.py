@@ -34,13 +34,9 @@ def right_of(right_of):
     take_back()
 
 
-def judge(check, subject):
-    return check.first_call(subject)
-
-
 @pytest.mark.parametrize("check", CHECKS.values(), ids=lambda check: check.name)
 def test_right_conversion_is_green(right_of, check):
-    result = judge(check, right_of(check.case))
+    result = check.judge(right_of(check.case))
     assert result.passed, result.reason
 
 
@@ -50,9 +46,16 @@ def test_right_conversion_is_green(right_of, check):
     ids=lambda one: one.name,
 )
 def test_negative_control_is_red_and_its_cause_is_named(right_of, control, check, tmp_path):
-    result = judge(check, control(right_of(check.case), tmp_path))
+    result = check.judge(control(right_of(check.case), tmp_path))
     assert result.outcome == "failed", result.reason
     assert control.says[check.name] in result.reason
+
+
+def test_each_malformed_input_that_is_accepted_is_red(right, tmp_path):
+    refusal, wrong = CHECKS["refusal"], CONTROLS["accepts_anything"](right, tmp_path)
+    calls = refusal.calls(wrong.model, wrong.seed)
+    assert len(calls) > 1
+    assert {refusal.function(wrong, **call).outcome for call in calls.values()} == {"failed"}
 
 
 def test_every_control_is_some_checks():
@@ -67,7 +70,7 @@ def test_denormals_control_shows_on_denormals_alone(right, tmp_path):
         check for check in CHECKS.values() if check.required_tests(wrong.model, wrong.case)
     ]
     ordinary = [check for check in required_tests if check.name != "denormals"]
-    assert [check.name for check in ordinary if not judge(check, wrong).passed] == []
+    assert [check.name for check in ordinary if not check.judge(wrong).passed] == []
 
 
 NATIVE = ["error_budget", "denormals", "allclose", "batch_invariance", "determinism", "top5"]
@@ -76,7 +79,7 @@ NATIVE = ["error_budget", "denormals", "allclose", "batch_invariance", "determin
 @pytest.mark.parametrize("name", [*NATIVE, "liveness", "nonfinite"])
 def test_native_judged_by_native_is_green(right, name):
     itself = AlteredSubject(right, run=lambda inputs, repeat: Answer(right.native(inputs)))
-    result = judge(CHECKS[name], itself)
+    result = CHECKS[name].judge(itself)
     assert result.passed, result.reason
 
 
@@ -86,7 +89,7 @@ def test_inputs_on_which_float32_itself_errs_prove_nothing(right):
         replica = {name: array * np.float32(1.5) for name, array in exact.native.items()}
         return replace(exact, replicas=(replica,) * 3)
 
-    result = judge(CHECKS["error_budget"], AlteredSubject(right, reference=noisy))
+    result = CHECKS["error_budget"].judge(AlteredSubject(right, reference=noisy))
     assert result.outcome == "skipped"
     assert "proves nothing" in result.reason
 
@@ -126,7 +129,7 @@ def test_random_numbers_are_no_inference(right, tmp_path):
         total = helper.make_node("Add", ["before_noise", "noise"], [output])
         model.graph.node.extend([noise, total])
 
-    result = judge(CHECKS["inference_mode"], edited(right, tmp_path, edit))
+    result = CHECKS["inference_mode"].judge(edited(right, tmp_path, edit))
     assert result.outcome == "failed"
     assert "draws random numbers" in result.reason
 
@@ -137,7 +140,7 @@ def test_a_sweep_on_which_native_is_nan_proves_nothing(right, name):
         exact = right.reference(inputs)
         return replace(exact, native={n: np.full_like(a, np.nan) for n, a in exact.native.items()})
 
-    assert judge(CHECKS[name], AlteredSubject(right, reference=nan)).outcome != "passed"
+    assert CHECKS[name].judge(AlteredSubject(right, reference=nan)).outcome != "passed"
 
 
 @pytest.mark.parametrize("domain", [Real(), Mask()])
@@ -157,7 +160,7 @@ def test_where_native_is_nan_alone_an_undeclared_mask_is_suspected(right, domain
         run=lambda inputs, repeat: Answer(nan(right.native(inputs))),
         model=replace(right.model, inputs=(*right.model.inputs, beside)),
     )
-    result = judge(CHECKS["error_budget"], masked)
+    result = CHECKS["error_budget"].judge(masked)
     assert result.outcome == "skipped"
     assert ("declare domain=Mask()" in result.reason) is (domain == Real())
 
@@ -168,11 +171,11 @@ def test_what_native_refuses_is_reported_and_not_judged(right):
 
     some = AlteredSubject(right)
     some.references = refusing
-    result = judge(CHECKS["sizes"], some)
+    result = CHECKS["sizes"].judge(some)
     assert result.passed
     assert "native itself refuses 4 of them (batch=5: too odd)" in result.reason
     some.references = lambda input_sets: ["too odd" for _ in input_sets]
-    assert judge(CHECKS["sizes"], some).outcome == "skipped"
+    assert CHECKS["sizes"].judge(some).outcome == "skipped"
 
 
 def test_a_size_that_the_session_refuses_is_red(right):
@@ -181,7 +184,7 @@ def test_a_size_that_the_session_refuses_is_red(right):
             return Answer(None, "InvalidArgument: 17")
         return right.run(inputs, repeat)
 
-    result = judge(CHECKS["sizes"], AlteredSubject(right, run=run))
+    result = CHECKS["sizes"].judge(AlteredSubject(right, run=run))
     assert result.outcome == "failed"
     assert "at 1 of 9 inputs: batch=17: the session refused the inputs" in result.reason
 
@@ -201,8 +204,8 @@ def test_an_output_that_alone_is_still_is_the_models_own(right):
         )
 
     def verdict(kept):
-        return judge(
-            CHECKS["liveness"], AlteredSubject(right, reference=lambda inputs: still(inputs, kept))
+        return CHECKS["liveness"].judge(
+            AlteredSubject(right, reference=lambda inputs: still(inputs, kept))
         )
 
     assert [verdict(kept).outcome for kept in (5, 1, 0)] == ["passed", "passed", "failed"]
@@ -228,7 +231,7 @@ def test_trained_weights_that_hardly_move_leave_a_case_incomplete(right):
             reference=lambda inputs: faint(inputs, share),
             model=replace(right.model, trained=trained),
         )
-        return judge(CHECKS["liveness"], subject).outcome
+        return CHECKS["liveness"].judge(subject).outcome
 
     for share in (1e-5, 0.0):
         assert outcome(share, trained=True) == "skipped"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from onnx_conformance.catalog.models import MODELS
-from onnx_conformance.checks.sweep import hangs_on_an_ulp, takes_quantities
+from onnx_conformance.checks.turned_rows import hangs_on_an_ulp, takes_quantities
 from onnx_conformance.core.budget import Reference
 from onnx_conformance.core.domains import Integers
 from onnx_conformance.core.errors import UsageError

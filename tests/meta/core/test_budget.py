@@ -277,15 +277,15 @@ def test_the_noise_floor_is_the_worst_of_float32s_compute_modes(ref):
 
 
 def test_stacked_references_are_judged_as_one(ref):
-    whole = stack([ref.rows(0, 1), ref.rows(1, 4)])
+    whole = stack([ref.chosen(slice(0, 1)), ref.chosen(slice(1, 4))])
     actual = one_element(ref.native["output"].copy())
     assert score(whole, actual) == score(ref, actual)
 
 
 def test_rows_judge_the_first_samples_alone(ref):
     actual = one_element(ref.native["output"].copy())
-    assert within_budget(ref.rows(0, 2), actual[:2])
-    assert not within_budget(ref.rows(0, 3), actual[:3])
+    assert within_budget(ref.chosen(slice(0, 2)), actual[:2])
+    assert not within_budget(ref.chosen(slice(0, 3)), actual[:3])
 
 
 # -- liveness --------------------------------------------------------------------------------

@@ -60,7 +60,7 @@ def test_the_budget_sees_settled_positions_and_still_finds_wrong_ones():
     row, found = choice(TOP2)
     outputs = (TensorSpec("where", ("batch", 2), "int64"),)
     whole = Reference(answered(row), answered(row), (), choices={"where": found})
-    for reference in (whole, stack([whole, whole]).rows(2, 4)):
+    for reference in (whole, stack([whole, whole]).chosen(slice(2, 4))):
         for got, right in (([[2, 1], [0, 3]], True), ([[2, 1], [1, 3]], False)):
             answer = reference.settled({"where": np.array(got)}, 8.0)
             assert (worst_score(reference, answer, outputs, 2.0).value == 0.0) == right

@@ -15,11 +15,11 @@ from onnx_conformance.core.artifact_graph import ArtifactGraph
 from onnx_conformance.core.case import Case
 from onnx_conformance.core.tolerances import Rule
 from onnx_conformance.core.traces import measure_noise_floors, relative_errors, save
-from onnx_conformance.diagnose import graph_levels
 from onnx_conformance.diagnose.alignment import Aligner
 from onnx_conformance.diagnose.localisation import localise
 from onnx_conformance.diagnose.peers import layer_of
 from onnx_conformance.diagnose.subgraph import write_subgraph
+from onnx_conformance.diagnose.traced_file import first_wrong, optimised_file
 from onnx_conformance.inputs.families import materialise
 from onnx_conformance.inputs.recipes import Recipe
 from onnx_conformance.run.native_traces import NativeTrace, layouts
@@ -175,14 +175,14 @@ def test_optimisation_is_distinguished_from_the_file(right_of, tmp_path, monkeyp
         ]
 
     monkeypatch.setattr(workers, "answers", skewed)
-    assert graph_levels.first_wrong(right, inputs_of(right)) == "enable_extended"
-    path = graph_levels.optimised_file(right, "enable_extended", tmp_path)
+    assert first_wrong(right, inputs_of(right)) == "enable_extended"
+    path = optimised_file(right, "enable_extended", tmp_path)
     assert ArtifactGraph(path).data_nodes
 
 
 def test_the_first_wrong_level_is_none_where_none_errs(right_of):
     right = right_of(TORCH)
-    assert graph_levels.first_wrong(right, inputs_of(right)) is None
+    assert first_wrong(right, inputs_of(right)) is None
 
 
 # -- without workers ------------------------------------------------------------------------

@@ -5,8 +5,7 @@ import pytest
 from onnx_conformance.catalog.variants import VARIANTS, register_variant
 from onnx_conformance.core.case import Case, DerivedCase
 from onnx_conformance.core.errors import UsageError
-from onnx_conformance.run.external_artifacts import external_cases
-from onnx_conformance.run.selection import Selection, select_cases
+from onnx_conformance.run.selection import Selection, external_cases, select_cases
 from tests.meta.running import ORDINARY, run_suite
 
 pytestmark = pytest.mark.slow
@@ -172,7 +171,11 @@ def test_a_variant_is_registered_once():
 )
 def test_a_provider_excuses_no_rounded_weights(tmp_path, said, provider, precision, narrow):
     (tmp_path / "m.onnx").write_bytes(b"not opened")
-    [case] = external_cases((str(tmp_path),), ("simple_net",), (), (), (provider,), said)
+    [case] = external_cases(
+        Selection(
+            ("simple_net",), providers=(provider,), artifacts=(str(tmp_path),), precision=said
+        )
+    )
     assert (case.precision, case.narrow_weights) == (precision, narrow)
 
 

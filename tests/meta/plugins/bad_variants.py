@@ -5,9 +5,8 @@ import onnx
 from onnx import numpy_helper
 
 from onnx_conformance.catalog.variants import register_variant
-from onnx_conformance.checks.controls_of_answers import saturate, shift_zero_points
-from onnx_conformance.workers.variants.half import fp16
-from onnx_conformance.workers.variants.int8 import int8_static
+from onnx_conformance.checks.controls_of_answers import layer_saturated, zero_points_wrong
+from onnx_conformance.workers.variants import fp16, int8_static
 
 
 @register_variant("negated", story="one weight has the wrong sign")
@@ -71,12 +70,12 @@ def half_channel(source, target):
 
 @register_variant("int8_shifted", story="zero points are off", precision="int8", calibrated=True)
 def int8_shifted(source, target, calibration):
-    _spoilt(source, target, calibration, shift_zero_points)
+    _spoilt(source, target, calibration, zero_points_wrong)
 
 
 @register_variant("int8_saturated", story="a layer saturates", precision="int8", calibrated=True)
 def int8_saturated(source, target, calibration):
-    _spoilt(source, target, calibration, saturate)
+    _spoilt(source, target, calibration, layer_saturated)
 
 
 @register_variant("int8_claimed", story="int8, and judged as if it were float32", calibrated=True)

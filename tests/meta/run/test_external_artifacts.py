@@ -18,10 +18,10 @@ from onnx_conformance.run.clock import Clock
 from onnx_conformance.run.external_artifacts import (
     asked_opset,
     chosen_by_exporter,
-    external_cases,
     labelled,
     read_external_artifact,
 )
+from onnx_conformance.run.selection import Selection, external_cases
 from onnx_conformance.run.worker_queue import WorkerQueues
 from tests.meta.running import run_suite
 
@@ -163,7 +163,9 @@ def test_links_in_a_circle_are_walked_once(tmp_path):
 
 def test_what_is_no_file_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "pipe.onnx")
-    (case,) = external_cases((str(tmp_path),), ("simple_net",), (), (), ("cpu",))
+    (case,) = external_cases(
+        Selection(("simple_net",), providers=("cpu",), artifacts=(str(tmp_path),))
+    )
     with pytest.raises(StageFailure, match="is not a file"):
         read(case)
 
@@ -189,7 +191,9 @@ def test_the_asked_opset_is_the_option_the_manifest_or_the_name(tmp_path):
     assert asked_opset(path, "x-opset9") == 9
     (tmp_path / "manifest.json").write_text(json.dumps(manifest))
     assert asked_opset(path, "x-opset9") == 13
-    (case,) = external_cases((str(path),), ("simple_net",), (), (17,), ("cpu",))
+    (case,) = external_cases(
+        Selection(("simple_net",), opsets=(17,), providers=("cpu",), artifacts=(str(path),))
+    )
     assert case.opset == 17
 
 
@@ -232,7 +236,7 @@ def test_weights_come_from_beside_the_file_only(tmp_path, location, message):
     home.mkdir()
     path = home / "model.onnx"
     path.write_bytes(with_weights_in(location).SerializeToString())
-    (case,) = external_cases((str(path),), ("simple_net",), (), (), ("cpu",))
+    (case,) = external_cases(Selection(("simple_net",), providers=("cpu",), artifacts=(str(path),)))
     with pytest.raises(StageFailure, match=message):
         read(case)
 
@@ -260,8 +264,9 @@ def folders(tmp_path):
 def namesakes(folder, *artifacts, models=ROLES):
     found = [str(folder / one) for one in artifacts]
     references = tuple(f"{role}.onnx" for role in models)
+    before = str(folder / "before")
     return external_cases(
-        tuple(found), references, (), (), ("cpu",), against=str(folder / "before")
+        Selection(references, providers=("cpu",), artifacts=tuple(found), against=before)
     )
 
 

@@ -9,7 +9,7 @@ from onnx_conformance.catalog.models import MODELS
 from onnx_conformance.checks.robustness import check_empty_batch, check_refusal
 from onnx_conformance.core.errors import StageFailure, WorkerDied, WorkerEnded, WorkerError
 from onnx_conformance.inputs.recipes import Inputs
-from onnx_conformance.run.runtime_failures import MOST_DEATHS, Isolation, answered, hung
+from onnx_conformance.run.runtime_failures import MOST_DEATHS, answered, hung, run_isolated
 from onnx_conformance.run.subject import Answer
 
 INPUT_SETS = [Inputs(x=np.full(1, value)) for value in range(5)]
@@ -29,19 +29,6 @@ RAISED = WorkerError("RuntimeError", "no")
 
 
 LOST = "Fail: CUDA failure 700: an illegal memory access was encountered ; GPU=0 ; hostname=h"
-
-
-def run_isolated(run, input_sets, renew):
-    """The results of inputs that ``run`` answers, or fails on."""
-    isolation = Isolation(input_sets, renew)
-    for some in isolation:
-        try:
-            results = run(some)
-        except StageFailure as error:
-            isolation.failed(error)
-        else:
-            isolation.ran(results)
-    return isolation.results
 
 
 def kept():

@@ -3,11 +3,16 @@
 from concurrent.futures import Future
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
+from onnx_conformance.catalog.models import MODELS
+from onnx_conformance.core.budget import Reference
 from onnx_conformance.core.case import Case
+from onnx_conformance.core.errors import StageFailure
 from onnx_conformance.core.settings import Settings
 from onnx_conformance.core.store import Store
+from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.plugin import collection, outcome
 from onnx_conformance.plugin.state import RED_CASES, RUN
 from onnx_conformance.run.clock import Clock
@@ -37,14 +42,39 @@ def test_a_gpus_noise_floor_is_planned_where_its_provider_works(
     monkeypatch.setattr(
         workers._answers,
         "submit_references",
-        lambda model, input_sets, noise_floor: submitted.setdefault(noise_floor, []).append(
-            len(input_sets)
+        lambda model, input_sets, noise_floor: submitted.setdefault(noise_floor, []).extend(
+            [len(input_sets)] if input_sets else []
         ),
     )
     workers.plan({ON_GPU: {"pinned", "repeat"}})
     assert set(submitted) == wanted
     assert {len(times) for times in submitted.values()} == {1}  # all inputs together
     assert len({tuple(times) for times in submitted.values()}) == 1
+
+
+def test_inputs_that_native_refuses_spoil_no_others(workers, monkeypatch):
+    answers, refusal = workers._answers, StageFailure("native", "net (float32)", "no", "traceback")
+    taken, refused = Inputs(x=np.zeros(1)), Inputs(x=np.ones(1))
+
+    def references(native, input_sets, noise_floor):
+        if refused in input_sets:
+            raise StageFailure("oracle", "net (float64)", "no")
+        return [Reference({}, {}, ()) for _ in input_sets]
+
+    def submit(model, work):
+        done = Future()
+        done.set_result(work(None))
+        return done
+
+    monkeypatch.setattr(answers, "_submit", submit)
+    monkeypatch.setattr(answers, "_references", references)
+    monkeypatch.setattr(answers, "_attempt", lambda _, one: refusal if one == refused else None)
+    model = MODELS["simple_net"]
+    assert workers.references(model, [taken, refused])[1] == "no"
+    assert isinstance(workers.reference(model, taken), Reference)
+    with pytest.raises(StageFailure, match="no") as failure:
+        workers.reference(model, refused)
+    assert failure.value.details == "traceback"
 
 
 # -- when it is planned ----------------------------------------------------------------------------

@@ -45,7 +45,7 @@ def verdicts(subject):
     for name in SWEEPS:
         check = CHECKS[name]
         if check.required_tests(subject.model, subject.case):
-            result = check.first_call(subject)
+            result = check.judge(subject)
             yield result
             if result.outcome == "failed":
                 return

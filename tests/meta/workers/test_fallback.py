@@ -22,9 +22,10 @@ from onnx_conformance.checks.registry import CHECKS, PLAIN_CASE
 from onnx_conformance.cli import providers as tool
 from onnx_conformance.cli.context import context, read_run
 from onnx_conformance.core.errors import CapabilityMissing, StageFailure, UsageError
+from onnx_conformance.core.registry import registering
 from onnx_conformance.perf.latency.certification import Certificates
 from onnx_conformance.run.probe import ProbeResult, probe_request, write_probe_model
-from onnx_conformance.run.provider_sources import adopted, survey
+from onnx_conformance.run.provider_sources import adopt_libraries, survey
 from onnx_conformance.run.worker_client import ProcessWorkerClient
 from tests.meta.running import run_suite
 
@@ -67,10 +68,18 @@ def test_a_plugin_that_takes_no_node_is_red(idle, tmp_path, cache):
     assert not run.document["environment"]["providers"]["idle"]["usable"]
 
 
+def surveyed(argument):
+    """What ONNX Runtime calls a plugin's provider, and what its probe finds."""
+    [name], take_back = registering(lambda: adopt_libraries([argument], LIMIT), PROVIDERS)
+    try:
+        return PROVIDERS[name].ort_name, survey([name], LIMIT)[name]
+    finally:
+        take_back()
+
+
 def test_a_plugin_that_takes_no_node_is_reported_by_the_probe(idle):
-    with adopted([f"idle={idle}"], LIMIT) as names:
-        assert PROVIDERS["idle"].ort_name == "IdleExecutionProvider"
-        found = survey(names, LIMIT)["idle"]
+    name, found = surveyed(f"idle={idle}")
+    assert name == "IdleExecutionProvider"
     assert (found.usable, found.stage, found.broken) == (False, "placement", True)
 
 
@@ -106,8 +115,7 @@ def test_a_library_that_cannot_be_loaded_is_skipped_and_red_where_required(broke
 
 
 def test_a_missing_library_is_named(broken):
-    with adopted([f"bad={broken}"], LIMIT) as names:
-        found = survey(names, LIMIT)["bad"]
+    _, found = surveyed(f"bad={broken}")
     assert found.stage == "libraries"
     assert "libbroken.so" in found.reason
 

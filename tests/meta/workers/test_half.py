@@ -5,7 +5,7 @@ import onnx
 import pytest
 from onnx import helper
 
-from onnx_conformance.workers.variants.half import fp16
+from onnx_conformance.workers.variants import fp16
 
 pytestmark = pytest.mark.slow
 

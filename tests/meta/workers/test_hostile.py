@@ -16,7 +16,8 @@ from onnx_conformance.core.errors import StageFailure, UsageError
 from onnx_conformance.core.settings import Settings, load_limits, shipped_limits
 from onnx_conformance.core.text import one_line
 from onnx_conformance.run.clock import Clock
-from onnx_conformance.run.external_artifacts import external_cases, read_external_artifact
+from onnx_conformance.run.external_artifacts import read_external_artifact
+from onnx_conformance.run.selection import Selection, external_cases
 from onnx_conformance.run.worker_queue import WorkerQueues
 from tests.meta.hostile import CORPUS, write_corpus
 from tests.meta.hostile.bombs import expanded
@@ -104,7 +105,7 @@ def test_the_terminal_and_the_page_stay_what_they_are(judged):
 def read(path, *limits, **settings):
     """Read a file as a session with these options does."""
     settings = Settings(limits=shipped_limits().changed(limits), **settings)
-    (case,) = external_cases((str(path),), ("simple_net",), (), (), ("cpu",))
+    (case,) = external_cases(Selection(("simple_net",), providers=("cpu",), artifacts=(str(path),)))
     with closing(WorkerQueues(settings, Clock())) as queues:
         return read_external_artifact(case, queues)
 

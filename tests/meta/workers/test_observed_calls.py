@@ -92,7 +92,7 @@ def test_what_cannot_be_observed_is_told_in_one_sentence(model, argument, words)
     [[1, {"a": 2.0}], Pair(None, (3, "x")), Answer(1, 2), "text", {"k": [torch.float32]}],
 )
 def test_arguments_are_put_together_as_they_were(value):
-    from onnx_conformance.workers.torch.calls_by_name import filled, taken_apart
+    from onnx_conformance.workers.torch.calling_convention import filled, taken_apart
 
     one, tensors = torch.ones(2), {}
     plan = taken_apart("x", [value, {"deep": (one,)}], tensors)

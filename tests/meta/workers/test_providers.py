@@ -18,6 +18,7 @@ from onnx_conformance.catalog.providers import (
 )
 from onnx_conformance.cli import providers as tool
 from onnx_conformance.core.errors import CapabilityMissing, UsageError, WorkerDied, WorkerError
+from onnx_conformance.core.registry import registering
 from onnx_conformance.core.tolerances import PRECISIONS
 from onnx_conformance.run import provider_sources
 from onnx_conformance.run.probe import (
@@ -31,7 +32,7 @@ from onnx_conformance.run.probe import (
     refused_library,
     write_probe_model,
 )
-from onnx_conformance.run.provider_sources import adopt_libraries, adopted, survey
+from onnx_conformance.run.provider_sources import adopt_libraries, survey
 from onnx_conformance.run.worker_client import ProcessWorkerClient
 
 pytestmark = pytest.mark.slow
@@ -391,10 +392,13 @@ def test_a_malformed_plugin_option_is_refused(argument, message):
 
 
 def test_a_known_provider_may_come_as_its_plugin():
-    with adopted(["webgpu=onnxruntime_ep_webgpu"], LIMIT) as names:
-        assert names == ("webgpu",)
-        assert PROVIDERS["webgpu"].ort_name == "WebGpuExecutionProvider"
-        assert PROVIDERS["webgpu"].library == "onnxruntime_ep_webgpu"
+    arguments = ["webgpu=onnxruntime_ep_webgpu"]
+    names, take_back = registering(lambda: adopt_libraries(arguments, LIMIT), PROVIDERS)
+    adopted = PROVIDERS["webgpu"]
+    take_back()
+    assert names == ("webgpu",)
+    assert adopted.ort_name == "WebGpuExecutionProvider"
+    assert adopted.library == "onnxruntime_ep_webgpu"
     assert PROVIDERS["webgpu"].library == ""
 
 

@@ -9,9 +9,9 @@ import pytest
 torch: Any = pytest.importorskip("torch")
 
 from onnx_conformance.core.native_constants import read_constants, write_constants  # noqa: E402
-from onnx_conformance.workers.native import perturbed  # noqa: E402
+from onnx_conformance.workers.native import perturbed, shares_of  # noqa: E402
 from onnx_conformance.workers.torch.constants import constants_of  # noqa: E402
-from onnx_conformance.workers.torch.influence import influence  # noqa: E402
+from onnx_conformance.workers.torch.introspect import gradients  # noqa: E402
 from onnx_conformance.workers.torch.modes import copied  # noqa: E402
 
 pytestmark = pytest.mark.slow
@@ -140,10 +140,11 @@ def test_values_are_kept_beside_the_weights(tmp_path):
 def test_an_output_tells_of_the_rows_that_were_asked_for():
     table = torch.nn.Embedding(10, 4)
     ids = torch.arange(6).reshape(2, 3)
-    assert influence(table, ["weight"], [(ids,)], 1e-3) == {"weight": pytest.approx(0.6)}
+    shares = shares_of(gradients(table, ["weight"], [(ids,)]), ["weight"], 1e-3)
+    assert shares == {"weight": pytest.approx(0.6)}
     assert not table.weight.grad
     idle = Product().eval()
-    shares = influence(idle, ["a", "token"], [(X,)], 1e-3)
+    shares = shares_of(gradients(idle, ["a", "token"], [(X,)]), ["a", "token"], 1e-3)
     assert shares["a"] > 0.9
     assert shares["token"] == 0.0
 

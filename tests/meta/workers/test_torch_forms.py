@@ -17,12 +17,11 @@ from onnx_conformance.core import bfloat16
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.spec import TensorSpec
 from onnx_conformance.diagnose import reproduce
-from onnx_conformance.workers.onnxruntime.bfloat16_call import call_of
-from onnx_conformance.workers.onnxruntime.timing import make_timed_call
+from onnx_conformance.workers.native import shares_of
+from onnx_conformance.workers.onnxruntime.session_calls import call_of, make_timed_call
 from onnx_conformance.workers.onnxruntime.trace import trace
 from onnx_conformance.workers.torch.float64 import in_float64
-from onnx_conformance.workers.torch.influence import influence
-from onnx_conformance.workers.torch.introspect import unused_tensors
+from onnx_conformance.workers.torch.introspect import gradients, unused_tensors
 from onnx_conformance.workers.torch.modes import AsBuilt, copied, evaluated
 from onnx_conformance.workers.torch.precision import precision_of, weight_array, weight_like
 from onnx_conformance.workers.user_model.describe import specify
@@ -162,7 +161,8 @@ def test_complex_weights_are_pairs_of_numbers_and_their_influence_is_known():
     stored = weight_array(module.table)
     assert (stored.shape, stored.dtype) == ((5, 2), np.float32)
     assert torch.equal(weight_like(stored, module.table), module.table)
-    assert influence(module, ["table"], [(torch.ones(1, 8),)], 1e-3) == {"table": 0.8}
+    found = gradients(module, ["table"], [(torch.ones(1, 8),)])
+    assert shares_of(found, ["table"], 1e-3) == {"table": 0.8}
 
 
 class Mixed(nn.Module):

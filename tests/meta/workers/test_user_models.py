@@ -11,7 +11,7 @@ from onnx_conformance.core.domains import Choice, Integers, Real
 from onnx_conformance.core.errors import StageFailure, UsageError, WorkerError
 from onnx_conformance.core.spec import spec_as_data, spec_from_data
 from onnx_conformance.run import user_models
-from onnx_conformance.run.external_artifacts import external_cases
+from onnx_conformance.run.selection import Selection, external_cases
 from onnx_conformance.run.user_models import BACKEND, adopt, refuse_edited
 from onnx_conformance.run.worker_client import ProcessWorkerClient
 from onnx_conformance.workers.server import load_object
@@ -426,9 +426,9 @@ def test_a_model_that_reads_the_judged_file_is_refused(tmp_path, monkeypatch):
         + f"def net():\n    open({str(judged)!r}, 'rb').read()\n    return lambda x: x * 2\n"
     )
     adopt([str(path)], [])
-    external_cases((str(other),), ("net",), (), (), ("cpu",))
+    external_cases(Selection(("net",), providers=("cpu",), artifacts=(str(other),)))
     with pytest.raises(UsageError, match="'net' itself reads this file"):
-        external_cases((str(judged),), ("net",), (), (), ("cpu",))
+        external_cases(Selection(("net",), providers=("cpu",), artifacts=(str(judged),)))
 
 
 TWO = PLAIN + '@register_model("wrong", inputs=[X])\ndef wrong():\n    return 3\n'

@@ -1,17 +1,26 @@
-"""The native worker of plain Python callables from arrays to arrays, in float32 only."""
+"""Plain Python callables from arrays to arrays in the native model's place, in float32 only."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from onnx_conformance.core.arrays import Arrays, digest_arrays
+from onnx_conformance.core.arrays import Array, Arrays, digest_arrays
 from onnx_conformance.core.compute_modes import compute_mode
 from onnx_conformance.core.native_request import Description, ModelRequest, NativeRequest
 from onnx_conformance.core.plain_outputs import is_maps
-from onnx_conformance.workers.calling_convention import CallingConvention, convention_of
+from onnx_conformance.core.spec import TensorSpec
+from onnx_conformance.inputs.recipes import Inputs
+from onnx_conformance.workers.built_model import (
+    BuiltModel,
+    UserModels,
+    labels_of,
+    parameters_of,
+    with_names,
+)
+from onnx_conformance.workers.calling_convention import convention_of
 from onnx_conformance.workers.native import (
     NativeBackend,
     build,
@@ -41,37 +50,53 @@ class PythonBackend(NativeBackend):
         """
         if compute_mode(mode).precision != "float32":
             raise ValueError(f"a plain callable is not computed in {mode}")
-        model = request["model"]
-        function, call = self._function(model), self._call(model)
+        model, names = request["model"], input_names(request["model"])
+        call = self._call(model)
         return [
             named_outputs(
-                model,
-                leaves(
-                    call(
-                        function,
-                        [perturbed(n, np.array(inputs[n]), mode) for n in input_names(model)],
-                    )
-                ),
+                model, leaves(call([perturbed(n, np.array(inputs[n]), mode) for n in names]))
             )
             for inputs in input_sets
         ]
 
     def timed_call(self, form: str, inputs: Arrays, *, request: NativeRequest) -> TimedCall:
         """The call of the function."""
-        model = request["model"]
-        function, call = self._function(model), self._call(model)
+        model, call = request["model"], self._call(request["model"])
         arrays = [np.array(inputs[name]) for name in input_names(model)]
-        return TimedCall(
-            lambda: call(function, arrays), lambda result: named_outputs(model, leaves(result))
-        )
+        return TimedCall(lambda: call(arrays), lambda result: named_outputs(model, leaves(result)))
 
-    def _call(self, model: ModelRequest) -> CallingConvention:
-        return convention_of(self._function(model), input_names(model))
-
-    def _function(self, model: ModelRequest) -> Any:
+    def _call(self, model: ModelRequest) -> Callable[[Sequence[Array]], Any]:
+        """The function of inputs in the order of the model's spec."""
         if self._held is None or self._held[0] != model["builder"]:
             self._held = (model["builder"], build(model))
-        return self._held[1]
+        function = self._held[1]
+        convention = convention_of(function, input_names(model))
+        return lambda arrays: convention(function, arrays)
+
+
+class PythonModels(UserModels):
+    """Functions and other callables that no other framework owns."""
+
+    def owns(self, model: Any) -> bool:
+        """Whether it can be called; a class is none."""
+        return callable(model) and not isinstance(model, type)
+
+    def built(
+        self, name: str, model: Any, threads: int | None, declared: Sequence[TensorSpec] = ()
+    ) -> BuiltModel:
+        """The callable as it is."""
+
+        def run(input_set: Inputs) -> Arrays:
+            arrays = [np.array(array) for array in input_set.values()]
+            result = convention_of(model, list(input_set))(model, arrays)
+            return with_names(leaves(result), labels_of(result))
+
+        return BuiltModel(
+            framework="python",
+            parameters=parameters_of(model),
+            run=run,
+            refuses=lambda names: convention_of(model, names).problem,
+        )
 
 
 def leaves(result: Any) -> list[Any]:

@@ -1,1 +1,0 @@
-"""Plain Python callables in the native model's place."""

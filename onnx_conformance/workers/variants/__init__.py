@@ -1,1 +1,0 @@
-"""Makes variants of an exported file."""
