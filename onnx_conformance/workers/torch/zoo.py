@@ -19,7 +19,12 @@ from onnx_conformance.core.domains import Bounded
 from onnx_conformance.core.errors import CapabilityMissing, UsageError
 from onnx_conformance.core.spec import Preprocessing, TensorSpec
 from onnx_conformance.core.text import resembling
-from onnx_conformance.workers.torch.calibrate import LOGIT_STD, calibrate_norms, takes
+from onnx_conformance.workers.torch.calibrate import (
+    LOGIT_STD,
+    calibrate_norms,
+    draw_gains_and_biases,
+    takes,
+)
 
 SIDE = 128  # pixels of an image
 CLIPS = ((8, 56, 56), (8, 112, 112), (16, 112, 112), (16, 224, 224))  # frames and pixels, tried
