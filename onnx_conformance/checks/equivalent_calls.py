@@ -94,7 +94,7 @@ def _judge_equivalent(subject: Subject, name: str) -> CheckResult:
     specs = [spec for spec in one.specs(model) if _agree(wanted, oracle, spec, same)]
     if not specs:
         return not_applicable(name, f"native's own answers to {one.label} differ from {one.other}")
-    joined = Reference(wanted, native, tuple(replicas), reference.unit)
+    joined = Reference(wanted, native, tuple(replicas), reference.unit, reference.choices)
     limits, floor = limits_for(subject), largest_noise_floor(joined, specs)
     if limits.measure == "score" and floor > limits.rule["maximum_noise_floor"]:
         return skipped(

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from onnx_conformance.core.budget import Reference
+from onnx_conformance.core.budget import Reference, stack
 from onnx_conformance.core.domains import Mask
 from onnx_conformance.core.files import TOLERANCES
 from onnx_conformance.core.judgement import judge_outputs, limits_of
@@ -81,3 +81,13 @@ def test_what_is_left_open_excuses_itself_and_no_other_error_of_the_sample(input
     assert judge_outputs(judged, got, (Y,), limits).right is (place == 0)
     got["y"][0, 0] = np.nan
     assert not judge_outputs(judged, got, (Y,), limits).right
+
+
+def test_samples_of_which_some_leave_places_open_can_be_joined(inputs):
+    exact, native = (attention(-1e9, kind)(inputs) for kind in (np.float64, np.float32))
+    judged = with_open_places(MODEL, inputs, Reference(exact, native, ()), FACTOR)
+    whole = Reference(exact, {"y": exact["y"].astype(np.float32)}, ())
+    got = {"y": np.concatenate([exact["y"], native["y"]])}
+    settled = stack([whole, judged]).settled(got, 0.0)["y"]
+    assert np.abs(settled - np.concatenate([exact["y"]] * 2)).max() < 1e-5
+    assert np.abs(stack([judged, whole]).settled(got, 0.0)["y"] - settled).max() > 1e-3
