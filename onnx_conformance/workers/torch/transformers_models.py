@@ -120,12 +120,18 @@ def stored_model(member: str, *, pretrained: bool) -> tuple[nn.Module, InputSpec
     local = {"local_files_only": True, "trust_remote_code": trusted}
     try:
         fields, _ = transformers.PretrainedConfig.get_config_dict(path, local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"hf:{path} is no folder, and no configuration of that name is in your cache; nothing is "
+            "downloaded: give the folder that save_pretrained wrote"
+        ) from error
+    try:
         kind = _stored_class(path, fields, trusted=trusted)
         config = transformers.AutoConfig.from_pretrained(path, **local)
         _set_fields(path, config, options)
         model = kind.from_pretrained(path, config=config, weights_only=True, **local)
     except (OSError, ValueError) as error:
-        said = " ".join(str(error).split())[:200]
+        said = " ".join(str(error).split())[:200].rstrip(".")
         raise UsageError(
             f"hf:{path}: {said}; give a folder with config.json and its weights (safetensors)"
         ) from error
