@@ -122,7 +122,7 @@ def stored_model(member: str, *, pretrained: bool) -> tuple[nn.Module, InputSpec
         fields, _ = transformers.PretrainedConfig.get_config_dict(path, local_files_only=True)
     except (OSError, ValueError) as error:
         raise UsageError(
-            f"hf:{path} is no folder, and no configuration of that name is in your cache; nothing is "
+            f"hf:{path} is no folder, and your cache has no configuration of that name; nothing is "
             "downloaded: give the folder that save_pretrained wrote"
         ) from error
     try:
