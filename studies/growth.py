@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import ctypes
+import itertools
 import json
 import os
 import resource
@@ -22,12 +23,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from onnx_conformance.report import html
+from onnx_conformance.core.documents import CaseEntry, ResultsDocument
+from onnx_conformance.core.files import write_json
+from onnx_conformance.report import html, terminal
 from tests.meta.report.test_browser import BROWSER, in_browser
 
 SUBREAPER = 36  # of Linux's prctl
@@ -178,21 +181,44 @@ def together(count: int) -> dict[str, Any]:
     return {"models": count, "entries": entries, "export": exports, "verdicts": verdicts}
 
 
-def page(count: int) -> dict[str, Any]:
-    """The page of copies of a real case: its size, and what a browser makes of it."""
+def page(cases: int) -> dict[str, Any]:
+    """What is written of copies of a real case, 40 a model, and what a browser makes of it."""
     with tempfile.TemporaryDirectory() as name:
         project = Project(Path(name), 1)
         project.run("r", *TESTS, *ONE)
-        document = project.results("r")
-        case = document["cases"][0]
-        document["cases"] = [
-            {**case, "id": case["id"].replace("small0000", model), "model": model}
-            for model in (f"small{number:05}" for number in range(count))
-        ]
+        document = cast("ResultsDocument", project.results("r"))
+        document["cases"] = list(itertools.islice(copies(json.dumps(document["cases"][0])), cases))
+        document["cases"][0]["verdict"] = "failed"  # for the page's filter
         started = time.process_time()
+        write_json(Path(name) / "all.json", document, "")
+        written = time.process_time()
+        terminal.render(terminal.matrix(document), width=100, color=False)
+        shown = time.process_time()
         text = html.render(document)
-        found = {"cases": count, "seconds": time.process_time() - started, "bytes": len(text)}
-        return found | (in_browser(Path(name), document)[0] if BROWSER else {})
+        found = {
+            "cases": cases,
+            "results_json_seconds": round(written - started, 1),
+            "terminal_seconds": round(shown - written, 1),
+            "page_seconds": round(time.process_time() - shown, 1),
+            "page_bytes": len(text),
+            "megabytes": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        }
+        return found | (in_browser(Path(name), text) if BROWSER else {})
+
+
+def copies(case: str) -> Iterator[CaseEntry]:
+    """The same case, as of more and more models with 40 cases each."""
+    exporters, opsets, providers = (
+        [word.partition("=")[2] for word in EACH if word.startswith(f"--{name}=")]
+        for name in ("exporter", "opset", "provider")
+    )
+    for number in itertools.count():
+        for exporter, opset, provider in itertools.product(exporters, opsets, providers):
+            copy: CaseEntry = json.loads(case)
+            copy["model"], copy["exporter"], copy["provider"] = f"m{number}", exporter, provider
+            copy["opset"] = copy["opset_requested"] = int(opset)
+            copy["id"] = f"m{number}-{exporter}-opset{opset}-{provider}"
+            yield copy
 
 
 def draw(rows: Sequence[dict[str, Any]], target: Path) -> None:

@@ -19,9 +19,10 @@ from pathlib import Path
 
 from onnx_conformance.core.case import Case
 from onnx_conformance.core.errors import ConformanceError, StageFailure
+from onnx_conformance.core.files import file_digest
 from onnx_conformance.core.onnx_file import external_files, inspect, load_model
 from onnx_conformance.core.settings import Settings
-from onnx_conformance.core.store import Store, file_digest
+from onnx_conformance.core.store import Store
 from onnx_conformance.core.tolerances import load_tolerances
 from onnx_conformance.diagnose.divergence import Divergence
 from onnx_conformance.diagnose.localisation import localise

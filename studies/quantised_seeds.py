@@ -22,8 +22,8 @@ from onnx_conformance.checks.precision import CLASSIFIER, check_composition, che
 from onnx_conformance.checks.task import check_task
 from onnx_conformance.cli.context import context, read_run
 from onnx_conformance.core.case import DerivedCase
+from onnx_conformance.core.files import file_digest
 from onnx_conformance.core.onnx_file import inspect
-from onnx_conformance.core.store import file_digest
 from onnx_conformance.inputs.samples import calibration_inputs
 from onnx_conformance.run.subject import Artifact
 from onnx_conformance.workers.variants import int8_static

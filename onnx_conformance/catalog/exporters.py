@@ -127,14 +127,19 @@ _register_keras("tf2onnx_function", options=frozenset({"dynamic_batch"}))
 _register_keras("tf2onnx_saved_model", options=frozenset({"dynamic_batch"}))
 _register_keras("keras_export", sets_output_names=False, options=frozenset({"dynamic_batch"}))
 
-BESIDE = ("numpy", "protobuf", "torchvision", "onnx-ir")  # packages that headers need not name
+UNNAMED_PACKAGES = (
+    "numpy",
+    "protobuf",
+    "torchvision",
+    "onnx-ir",
+)  # packages that headers need not name
 
 
 def judged_packages() -> tuple[str, ...]:
     """The distributions whose versions headers and pages name: of frameworks and exporters."""
     packages = [package for one in FRAMEWORKS.values() for package in one.packages]
     packages += [package for one in EXPORTERS.values() for package in one.packages]
-    return tuple(package for package in dict.fromkeys(packages) if package not in BESIDE)
+    return tuple(package for package in dict.fromkeys(packages) if package not in UNNAMED_PACKAGES)
 
 
 # Nobody needs to know which exporter wrote an external artifact. Which names its inputs and outputs

@@ -27,11 +27,11 @@ from onnx_conformance.checks.registry import register_check
 from onnx_conformance.checks.verdict import unanswered
 from onnx_conformance.core.arrays import Array, Outputs
 from onnx_conformance.core.errors import StageFailure, is_lost
+from onnx_conformance.core.files import file_digest
 from onnx_conformance.core.onnx_file import load_model
 from onnx_conformance.core.plain_outputs import TEXT
 from onnx_conformance.core.results import CheckResult, failed, not_applicable, passed, skipped
 from onnx_conformance.core.spec import ModelSpec
-from onnx_conformance.core.store import file_digest
 from onnx_conformance.inputs.families import InputPlan, input_family, materialise, pinned
 from onnx_conformance.inputs.recipes import Inputs, Recipe
 from onnx_conformance.run.subject import Artifact, Subject
@@ -40,11 +40,13 @@ ORDINARY, SEVERAL = "normal", "image"
 ATTEMPTS = 8  # a moved bound or shift may move nothing on some inputs
 HASTE = 1  # so many are tried on one sample; then all on several
 SAMPLES = 16
-REFERRED = 1024  # bytes; a larger tensor stays where it is, in the file that was exported
-APPENDED = "the sign of its output"
-MOVED = "moved.onnx"
+LEAST_EXTERNAL_BYTES = (
+    1024  # bytes; a larger tensor stays where it is, in the file that was exported
+)
+SIGN_NODE = "the sign of its output"
+MOVED_FILE = "moved.onnx"
 DEAF = "the outputs do not depend on the file: the session computes them from something else"
-NAME = "canary"
+CHECK = "canary"
 
 
 def _inputs(model: ModelSpec, seed: int) -> Inputs:
@@ -84,7 +86,7 @@ class _Attempt:
         self.graph = light_graph(subject.artifact)
         self.refusal = ""
         self._subject = subject
-        self._rule = subject.tolerances.rule(NAME, subject.case)
+        self._rule = subject.tolerances.rule(CHECK, subject.case)
         self._tried: dict[str, str] = {}
         self._before: Outputs = {}
         several = Recipe("normal", batch=SAMPLES, seed=subject.seed)
@@ -114,7 +116,7 @@ class _Attempt:
     def failed(self, reason: str, *details: str) -> CheckResult:
         """The verdict that is red, with what was tried."""
         return failed(
-            NAME, reason, compared=self._compared, inputs=self._label, details=tuple(details)
+            CHECK, reason, compared=self._compared, inputs=self._label, details=tuple(details)
         )
 
     @property
@@ -140,10 +142,10 @@ class _Attempt:
         with copy_with(
             self.graph, self._subject.artifact, lambda model: move_output(model, output, answered)
         ) as artifact:
-            result = self._try(artifact, APPENDED)
+            result = self._try(artifact, SIGN_NODE)
         if result is None:
             return self.failed(
-                DEAF, f"moved, in a copy of the file: {', '.join([*tried, APPENDED])}"
+                DEAF, f"moved, in a copy of the file: {', '.join([*tried, SIGN_NODE])}"
             )
         if result.passed and tried:
             reason = f"{result.reason}; weights without effect on {self._label}: {', '.join(tried)}"
@@ -154,11 +156,11 @@ class _Attempt:
         """The verdict where no output holds a number that a further node could change."""
         numbers = [spec.name for spec in self._subject.model.outputs if spec.dtype != TEXT]
         if not numbers:
-            return not_applicable(NAME, "its outputs are text, which no further node can change")
+            return not_applicable(CHECK, "its outputs are text, which no further node can change")
         reason = "no output holds a finite number, so nothing shows that the file is computed"
         native = self._subject.native(self._inputs)
         finite = any(np.isfinite(native[name]).any() for name in numbers if name in native)
-        return self.failed(f"{reason}; native's do") if finite else skipped(NAME, reason)
+        return self.failed(f"{reason}; native's do") if finite else skipped(CHECK, reason)
 
     def verdict_on_weights(self) -> CheckResult | None:
         """The verdict if a weight that was moved shows when the CPU runs the copy's own nodes."""
@@ -211,7 +213,7 @@ class _Attempt:
             self._tried[what] = f"{moved:.2g}"
             return None
         reason = f"with {what} changed, outputs change by {moved:.3g} of their largest value"
-        return passed(NAME, reason, compared=self._compared, statistics={"moved": moved})
+        return passed(CHECK, reason, compared=self._compared, statistics={"moved": moved})
 
 
 def _speaks(array: Array) -> bool:
@@ -247,7 +249,7 @@ def light_graph(artifact: Artifact) -> onnx.ModelProto:
         start = 0
         for tensor in model.graph.initializer:
             raw = tensor.raw_data
-            place = content.find(raw[:64], start) if len(raw) >= REFERRED else -1
+            place = content.find(raw[:64], start) if len(raw) >= LEAST_EXTERNAL_BYTES else -1
             stop = place + len(raw)
             if place < 0 or content[place:stop] != raw:
                 continue  # it stays in the graph
@@ -272,7 +274,7 @@ def copy_with(
     model.CopyFrom(graph)
     edit(model)
     with tempfile.TemporaryDirectory(prefix="conformance-canary-") as name:
-        moved = Path(name) / MOVED
+        moved = Path(name) / MOVED_FILE
         onnx.save(model, moved)
         files = tuple(_link(path, moved.parent) for path in artifact.files)
         digests = (file_digest(moved), *artifact.sha256)

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx_conformance.core.arrays import Array, Outputs
 from onnx_conformance.core.graph_weights import captured_names, settings_of
 
-LAST = 2  # weights next to an output, whose effect nothing hides
+WEIGHTS_NEXT_TO_OUTPUT = 2  # weights next to an output, whose effect nothing hides
 OFFSET, LENGTH = "offset", "length"
 BEFORE = "before_canary"
 
@@ -33,8 +33,10 @@ def weights_to_move(model: onnx.ModelProto, folder: Path) -> list[str]:
         reached.update(names)
         found |= dict.fromkeys(n for n in names if n in stored and n not in settings)
     worth = [name for name in found if _worth_moving(stored[name], folder)]
-    largest = sorted(worth[LAST:], key=lambda name: -int(np.prod(stored[name].dims)))
-    return [*worth[:LAST], *largest]
+    largest = sorted(
+        worth[WEIGHTS_NEXT_TO_OUTPUT:], key=lambda name: -int(np.prod(stored[name].dims))
+    )
+    return [*worth[:WEIGHTS_NEXT_TO_OUTPUT], *largest]
 
 
 def constants_of(model: onnx.ModelProto) -> dict[str, onnx.TensorProto]:

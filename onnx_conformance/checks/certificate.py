@@ -16,10 +16,11 @@ from onnx_conformance.checks.evidence import ConformanceFailure, excused
 from onnx_conformance.checks.registry import CHECKS, required_checks
 from onnx_conformance.core.case import Case
 from onnx_conformance.core.custom_operators import library_digest
+from onnx_conformance.core.files import file_digest
 from onnx_conformance.core.results import SKIPPED, UNJUDGED
 from onnx_conformance.core.settings import EdgeCases, Settings, level_of
 from onnx_conformance.core.spec import ModelSpec, spec_as_data
-from onnx_conformance.core.store import Store, file_digest, key_of
+from onnx_conformance.core.store import Store, key_of
 from onnx_conformance.core.tolerances import Tolerances
 from onnx_conformance.inputs.sweep_plan import FILE as FIGURES_OF_SWEEPS
 from onnx_conformance.inputs.tasks import TASKS

@@ -16,10 +16,10 @@ import onnx
 
 from onnx_conformance.core.arrays import Array, Outputs
 from onnx_conformance.core.budget import Reference
+from onnx_conformance.core.files import file_digest
 from onnx_conformance.core.onnx_file import inspect, load_model
 from onnx_conformance.core.registry import Registry
 from onnx_conformance.core.spec import ModelSpec
-from onnx_conformance.core.store import file_digest
 from onnx_conformance.core.traces import TensorRecord
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.run.subject import (

@@ -13,11 +13,11 @@ from onnx_conformance.checks.verdict import judge, not_answered
 from onnx_conformance.core.arrays import Array, Outputs
 from onnx_conformance.core.comparison import structure_problem
 from onnx_conformance.core.results import CheckResult, failed, passed
-from onnx_conformance.inputs.families import UNLIKE, repeated
+from onnx_conformance.inputs.families import UNLIKE_SAMPLES, repeated
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.run.subject import Subject
 
-LABEL = f"2 samples, the first of {UNLIKE} unlike ones"
+LABEL = f"2 samples, the first of {UNLIKE_SAMPLES} unlike ones"
 
 
 @dataclass(frozen=True)

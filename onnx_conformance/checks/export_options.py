@@ -9,10 +9,10 @@ from onnx_conformance.checks.registry import register_check
 from onnx_conformance.checks.verdict import judge
 from onnx_conformance.core.arrays import Array
 from onnx_conformance.core.case import Case, ExportOptions
+from onnx_conformance.core.files import file_digest
 from onnx_conformance.core.onnx_file import load_model
 from onnx_conformance.core.results import CheckResult, failed, passed
 from onnx_conformance.core.spec import STATIC_BATCH, ModelSpec
-from onnx_conformance.core.store import file_digest
 from onnx_conformance.inputs.batch_layout import native_layout
 from onnx_conformance.inputs.families import InputPlan, input_family, materialise
 from onnx_conformance.inputs.recipes import Inputs, RawInputs, Recipe

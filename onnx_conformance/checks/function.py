@@ -19,14 +19,14 @@ from onnx_conformance.checks.whole_numbers import chosen_from_what_moves
 from onnx_conformance.core.budget import Reference, movements, stack
 from onnx_conformance.core.judgement import judge_outputs
 from onnx_conformance.core.plain_outputs import is_keys
-from onnx_conformance.core.results import CheckResult, failed, not_applicable, passed, skipped
+from onnx_conformance.core.results import CheckResult, failed, passed, skipped
 from onnx_conformance.core.spec import ModelSpec, TensorSpec
 from onnx_conformance.core.tolerances import FLOAT32
 from onnx_conformance.inputs.batch_layout import fixed_batch
 from onnx_conformance.inputs.families import (
     BATCH_MATES,
-    ORDINARY,
-    UNLIKE,
+    ORDINARY_RECIPES,
+    UNLIKE_SAMPLES,
     batch_mates,
     denormal,
     many,
@@ -59,7 +59,7 @@ def check_liveness(subject: Subject) -> CheckResult:
     floor = subject.tolerances.rule("error_budget", plain)["floor_ulp"]
     unit = subject.model.precision  # in which its own code computes
     least = rule["minimum" if unit == FLOAT32 else "coarse_minimum"]
-    input_sets = pinned_inputs(ORDINARY, subject.model, subject.seed)
+    input_sets = pinned_inputs(ORDINARY_RECIPES, subject.model, subject.seed)
     references = [subject.plain_reference(inputs) for inputs in input_sets]
     outputs = _outputs_that_should_change(subject, references)
     found = movements(references, outputs, floor, rule["dead_share"], rule["moving_share"])
@@ -133,10 +133,11 @@ def check_error_budget(subject: Subject, recipe: Recipe) -> CheckResult:
     # a class of a narrow range is asked nothing beyond it; above it, it may overflow
     recipe = replace(recipe, scale=min(recipe.scale, rule.get("largest_scale", recipe.scale)))
     inputs = materialise(recipe, subject.model)
-    result = judge(subject, "error_budget", inputs, str(recipe))
-    if result.outcome == "skipped" and abs(recipe.scale) > rule["ordinary_scale"]:
-        return not_applicable("error_budget", f"{result.reason}, and no file could")
-    return result
+    if abs(recipe.scale) <= rule["ordinary_scale"]:
+        return judge(subject, "error_budget", inputs, str(recipe))
+    return unless_refused(
+        subject, "error_budget", inputs, lambda one: judge(one, "error_budget", inputs, str(recipe))
+    )
 
 
 @register_check(
@@ -235,11 +236,11 @@ def _batches(fixed: int, sizes: Sequence[int]) -> Iterator[tuple[list[int], str]
     """
     if not fixed:
         for size in sizes:
-            yield list(range(size)), f"{size} samples, {UNLIKE} unlike ones in turn"
+            yield list(range(size)), f"{size} samples, {UNLIKE_SAMPLES} unlike ones in turn"
         return
-    for first in range(UNLIKE):
-        rows = [(first + slot) % UNLIKE for slot in range(fixed)]
-        yield rows, f"{fixed} samples, {UNLIKE} unlike ones in turn from sample {first} on"
+    for first in range(UNLIKE_SAMPLES):
+        rows = [(first + slot) % UNLIKE_SAMPLES for slot in range(fixed)]
+        yield rows, f"{fixed} samples, {UNLIKE_SAMPLES} unlike ones in turn from sample {first} on"
 
 
 def _stacked(model: ModelSpec, references: Sequence[Reference]) -> Reference | None:

@@ -32,7 +32,7 @@ from onnx_conformance.core.onnx_file import load_model
 from onnx_conformance.core.results import CheckResult, failed, not_applicable, passed, skipped
 from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.core.tolerances import FLOAT32, INT8, Rule
-from onnx_conformance.inputs.families import ORDINARY, materialise, pinned_inputs
+from onnx_conformance.inputs.families import ORDINARY_RECIPES, materialise, pinned_inputs
 from onnx_conformance.inputs.recipes import Inputs, Recipe
 from onnx_conformance.run.subject import Subject
 
@@ -216,7 +216,13 @@ def why_inputs_cannot_judge(subject: Subject, report: AuditReport) -> str:
 
 def _input_sets(subject: Subject) -> dict[str, Inputs]:
     recipes = [Recipe(kind, batch=SAMPLES, seed=subject.seed + 7) for kind in ("normal", "uniform")]
-    plain = dict(zip(ORDINARY, pinned_inputs(ORDINARY, subject.model, subject.seed), strict=True))
+    plain = dict(
+        zip(
+            ORDINARY_RECIPES,
+            pinned_inputs(ORDINARY_RECIPES, subject.model, subject.seed),
+            strict=True,
+        )
+    )
     return plain | {str(recipe): materialise(recipe, subject.model) for recipe in recipes}
 
 

@@ -26,7 +26,7 @@ from onnx_conformance.inputs.photographs import (
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.run.subject import Subject
 
-LEADING = 5
+TOP_CLASSES = 5
 
 
 @register_check(
@@ -114,5 +114,5 @@ def leading_classes(
     if scale != "probabilities":
         values = np.exp(values - values.max())
         values /= values.sum()
-    places = np.argsort(-values, kind="stable")[:LEADING]
+    places = np.argsort(-values, kind="stable")[:TOP_CLASSES]
     return tuple((labels[place], 100.0 * float(values[place])) for place in places)

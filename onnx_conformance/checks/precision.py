@@ -32,11 +32,16 @@ from onnx_conformance.run.subject import Subject
 
 FLOAT16 = "float16"
 FLOATS = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE}
-STORING = {"Constant", "ConstantOfShape"}  # operators whose output is written in the file
-LARGEST = float(np.finfo(np.float16).max)
+CONSTANT_OPERATORS = {
+    "Constant",
+    "ConstantOfShape",
+}  # operators whose output is written in the file
+LARGEST_FLOAT16 = float(np.finfo(np.float16).max)
 RECIPES = ("large_normal", "image")  # of the pinned ones, those whose values are largest
 SAMPLES = 2
-HALF = DerivedCase("simple_net", "torch_torchscript", 14, "cpu", variant="fp16", precision=FLOAT16)
+FLOAT16_CASE = DerivedCase(
+    "simple_net", "torch_torchscript", 14, "cpu", variant="fp16", precision=FLOAT16
+)
 
 
 @dataclass(frozen=True)
@@ -54,14 +59,16 @@ class _ProducedTensor:
     @property
     def exceeds_float16(self) -> bool:
         """Whether it would overflow in float16."""
-        return self.record["dtype"] == FLOAT32 and self.size > LARGEST
+        return self.record["dtype"] == FLOAT32 and self.size > LARGEST_FLOAT16
 
     @property
     def size(self) -> float:
         return max(abs(self.record["low"]), abs(self.record["high"]))
 
 
-@register_check(control="half_overflows", families=("pinned",), case=HALF, precisions=(FLOAT16,))
+@register_check(
+    control="half_overflows", families=("pinned",), case=FLOAT16_CASE, precisions=(FLOAT16,)
+)
 def check_overflow(subject: Subject) -> CheckResult:
     """No tensor of the file leaves float16's range on ordinary inputs."""
     made = [
@@ -84,7 +91,7 @@ def check_overflow(subject: Subject) -> CheckResult:
             "as float32 (without --precision float16)",
         )
     largest = max(half, key=lambda one: one.size)
-    share = largest.size / LARGEST
+    share = largest.size / LARGEST_FLOAT16
     reason = f"the largest number is {largest.size:.4g} at {largest.node}, {share:.2%} of float16's"
     statistics = {"largest": largest.size, "node": largest.node}
     return passed("overflow", reason, compared=len(half), statistics=statistics)
@@ -121,7 +128,7 @@ def _tensors(subject: Subject, traced: dict[str, TensorRecord]) -> Iterator[_Pro
             continue
         known = [traced[name] for name in node.input if name in traced]
         finite = not (
-            node.op_type in STORING
+            node.op_type in CONSTANT_OPERATORS
             or infinite.intersection(node.input)
             or any(record["nonfinite"] for record in known)
         )
@@ -185,7 +192,7 @@ def signal(spec: TensorSpec, values: Array) -> Array:
 
 
 # Parts of the names of operators that round to, or compute in, whole numbers of 8 bits.
-ROUNDING = ("Quantize", "Integer", "QLinear", "QGemm", "QAttention")
+ROUNDING_OPERATORS = ("Quantize", "Integer", "QLinear", "QGemm", "QAttention")
 
 
 @register_check(
@@ -231,7 +238,7 @@ def check_sqnr(subject: Subject) -> CheckResult:
 def _is_quantised(subject: Subject) -> bool:
     """Whether a node that rounds has a part in the answer: one beside it makes nothing int8."""
     nodes = answering_nodes(load_model(subject.artifact.path, weights=False))
-    return any(part in node.op_type for node in nodes for part in ROUNDING)
+    return any(part in node.op_type for node in nodes for part in ROUNDING_OPERATORS)
 
 
 def _noise(spec: TensorSpec, native: Array, runtime: Array, confidence: float) -> Interval:

@@ -36,7 +36,7 @@ from onnx_conformance.inputs.sweep_plan import row_recipes, size_recipes
 from onnx_conformance.run.subject import Subject
 
 MOST_NAMED = 6  # sizes or recipes that a message names
-LARGEST = 1e300  # JSON knows no infinity
+LARGEST_SCORE = 1e300  # JSON knows no infinity
 
 
 def sizes_text(recipe: Recipe) -> str:
@@ -228,7 +228,7 @@ def _reproduction(sweep: Sweep, one: SweptInputs) -> Reproduction:
     limits: list[ErrorLimit] = []
     for scores in pooled_scores([(one.reference, one.got)], specs, rule):
         size = np.maximum(scores.sizes[0], np.finfo(np.float32).tiny)
-        allowed = np.minimum(scores.allowed[0] / size, LARGEST).tolist()
+        allowed = np.minimum(scores.allowed[0] / size, LARGEST_SCORE).tolist()
         limits.append(
             {"output": scores.output, "norm": scores.norm, "view": scores.view, "allowed": allowed}
         )

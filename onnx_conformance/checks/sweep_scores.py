@@ -13,6 +13,7 @@ from onnx_conformance.checks.turned_rows import (
     answered_nearby,
     neighbours,
     open_elsewhere,
+    open_in_native,
     rows_over,
     takes_quantities,
 )
@@ -132,12 +133,15 @@ def _turned(sweep: Sweep, pools: Pools) -> set[Row]:
     model, judged, rule, over = sweep.subject.model, sweep.judged, sweep.rule, rows_over(pools)
     if not over or model.by_values or not takes_quantities(model):
         return set()
-    if not sweep.together and open_elsewhere(pools, over, rule["flips"]):
-        return set(over)
-    if len(over) > rule["flips"]:
+    own = {} if sweep.together else open_in_native(pools)
+    shared, lone = ({row for row in over if (row[0] in own) is known} for known in (True, False))
+    if not open_elsewhere(pools, shared, rule["flips"] - len(lone)):
+        lone |= shared
+    if len(lone) > rule["flips"]:
         return set()
-    sets = [neighbours(judged[at].inputs, row, rule["neighbour_ulp"]) for at, row in over]
-    for (at, row), near in zip(over, sweep.subject.references(sets), strict=True):
+    order = sorted(lone)
+    sets = [neighbours(judged[at].inputs, row, rule["neighbour_ulp"]) for at, row in order]
+    for (at, row), near in zip(order, sweep.subject.references(sets), strict=True):
         one = judged[at]
         if isinstance(near, str):
             return set()

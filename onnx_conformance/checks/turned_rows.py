@@ -54,21 +54,28 @@ def rows_over(pools: Pools) -> dict[Row, set[str]]:
     return found
 
 
+def open_in_native(pools: Pools) -> dict[int, int]:
+    """In how many samples of each set of inputs native's own ways differ, where they do."""
+    found: dict[int, int] = {}
+    for scores, group in pools:
+        for place in group:
+            found[place] = max(found.get(place, 0), scores.left_open)
+    return {place: count for place, count in found.items() if count}
+
+
 def open_elsewhere(pools: Pools, over: Collection[Row], flips: float) -> bool:
-    """Whether native's own ways differ as much in other samples, and in so many.
+    """Whether native's own ways differ as much in other samples of these sets, and in so many.
 
     Native's four ways and the file are five draws: for four samples in which one of native's lies
     apart, the file does so in one. A few more may be anywhere, where native's ways differ at all.
     """
-    left_open: dict[int, int] = {}
+    left_open, count = open_in_native(pools), Counter(place for place, _ in over)
     for scores, group in pools:
         for number, place in enumerate(group):
-            left_open[place] = max(left_open.get(place, 0), scores.left_open)
             wrong = scores.ratios(number) > 1.0
-            if not (scores.errors[number][wrong] <= scores.turned).all():
+            if place in count and not (scores.errors[number][wrong] <= scores.turned).all():
                 return False
-    count = Counter(place for place, _ in over)
-    more = sum(n for place, n in count.items() if n > left_open[place] / WAYS)
+    more = sum(n for place, n in count.items() if n > left_open.get(place, 0) / WAYS)
     return more <= min(flips, sum(left_open.values()))
 
 
@@ -89,9 +96,9 @@ def neighbours(inputs: Inputs, row: int, ulps: float) -> Inputs:
 def answered_nearby(
     reference: Reference, got: Outputs, row: int, names: set[str], near: Reference, sweep: Rule
 ) -> bool:
-    """Whether native gives the sample's answer on inputs that are some ulps away.
+    """Whether native, or a replica, gives the sample's answer on inputs that are some ulps away.
 
-    Native must come so near to it in one of its answers to the neighbours: what errs smoothly, or
+    It must come so near to it in one of its answers to the neighbours: what errs smoothly, or
     where native decides nothing, stays as far as it is.
 
     Args:
@@ -99,7 +106,7 @@ def answered_nearby(
         near: native's answers to the sample's :func:`neighbours`.
         sweep: the figure ``neighbour_share``.
     """
-    for answers in (near.native, near.oracle):
+    for answers in (near.oracle, *near.natives):
         alike = np.ones(NEIGHBOURS, bool)
         for name in names:
             found = np.asarray(got[name][row], np.float64)

@@ -20,7 +20,7 @@ from onnx_conformance.inputs.recipes import Recipe
 from onnx_conformance.inputs.sweep_plan import extra_batches
 from onnx_conformance.run.subject import Answer, Subject
 
-NAME = "unoptimised"
+CHECK = "unoptimised"
 
 
 def recipes(model: ModelSpec, seed: int) -> tuple[Recipe, ...]:
@@ -29,7 +29,7 @@ def recipes(model: ModelSpec, seed: int) -> tuple[Recipe, ...]:
     return (known["normal"], known["image"]) if extra_batches(model) else (known["normal"],)
 
 
-@input_family(NAME)
+@input_family(CHECK)
 def _plan(model: ModelSpec, seed: int) -> InputPlan:
     input_sets = tuple(materialise(recipe, model) for recipe in recipes(model, seed))
     return InputPlan(reference=input_sets, unoptimised=input_sets)
@@ -37,7 +37,7 @@ def _plan(model: ModelSpec, seed: int) -> InputPlan:
 
 @register_check(
     control="right_after_optimisation",
-    families=(NAME,),
+    families=(CHECK,),
     precisions=(FLOAT32,),
     providers=("cpu",),
 )
@@ -66,7 +66,7 @@ def _judged(subject: Subject, recipe: Recipe, answer: Answer) -> CheckResult:
     if answer.outputs is None:
         return _cannot(str(answer.error))
     inputs = materialise(recipe, subject.model)
-    result = judge(subject, NAME, inputs, str(recipe), answer=answer)
+    result = judge(subject, CHECK, inputs, str(recipe), answer=answer)
     if result.outcome != "failed":
         return result
     reason = f"with ONNX Runtime's graph optimisation off (as the file is written): {result.reason}"
@@ -77,4 +77,4 @@ def _judged(subject: Subject, recipe: Recipe, answer: Answer) -> CheckResult:
 
 
 def _cannot(why: str) -> CheckResult:
-    return skipped(NAME, f"cannot be run with ONNX Runtime's graph optimisation off: {why}")
+    return skipped(CHECK, f"cannot be run with ONNX Runtime's graph optimisation off: {why}")

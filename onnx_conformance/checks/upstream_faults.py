@@ -26,7 +26,7 @@ FILE = Path(__file__).with_name("upstream_faults.yaml")
 _TEXTS = ("issue", "exporter", "provider", "opset", "says")
 _LISTS = ("operators", "checks")
 _MORE = (*_TEXTS, *_LISTS, "versions")
-LEAST = 20  # characters of what is told
+SHORTEST_TEXT = 20  # characters of what is told
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,9 @@ def _entry(entry: YamlNode) -> UpstreamFault:
     fields |= {key: found[key].texts() for key in _LISTS if key in found}
     if "versions" in found:
         fields["versions"] = found["versions"].specifiers()
-    fault = UpstreamFault(found["fault"].text(LEAST), found["way_round"].text(LEAST), **fields)
+    fault = UpstreamFault(
+        found["fault"].text(SHORTEST_TEXT), found["way_round"].text(SHORTEST_TEXT), **fields
+    )
     if not (fault.says or fault.operators):
         entry.fail("give 'says' or 'operators', which say which failures the entry is about")
     for name in fault.checks:

@@ -15,7 +15,7 @@ from onnx_conformance.checks import reproduction
 from onnx_conformance.checks.controls import AlteredSubject
 from onnx_conformance.checks.placement import describe_placement
 from onnx_conformance.core.arrays import Outputs
-from onnx_conformance.core.budget import Reference, Score, largest_noise_floor
+from onnx_conformance.core.budget import Reference, Score
 from onnx_conformance.core.comparison import Mismatch, Statistics, statistics
 from onnx_conformance.core.domains import Mask, Real
 from onnx_conformance.core.errors import StageFailure
@@ -31,7 +31,7 @@ from onnx_conformance.core.results import (
 from onnx_conformance.core.spec import TensorSpec
 from onnx_conformance.core.text import plain
 from onnx_conformance.core.tolerances import FLOAT32, Rule
-from onnx_conformance.inputs.families import ORDINARY, pinned_inputs
+from onnx_conformance.inputs.families import ORDINARY_RECIPES, pinned_inputs
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.run.subject import Answer, Subject
 
@@ -73,7 +73,9 @@ def not_answered(
 def unless_refused(
     subject: Subject, name: str, inputs: Inputs, judge: Callable[[Subject], CheckResult]
 ) -> CheckResult:
-    """What ``judge`` says; not applicable where the native model itself refuses the inputs.
+    """What ``judge`` says of inputs far from ordinary ones.
+
+    Not applicable where the native model itself refuses them, or computes nothing usable of them.
 
     Args:
         name: the check's.
@@ -83,12 +85,15 @@ def unless_refused(
         StageFailure: native failed, and not because it refuses these inputs.
     """
     try:
-        return judge(subject)
+        result = judge(subject)
     except StageFailure as failure:
         refusal = subject.native_refusal(inputs) if failure.stage in ("native", "oracle") else None
         if refusal is None:
             raise
         return not_applicable(name, f"the native model refuses such inputs: {refusal}")
+    if result.outcome == "skipped":
+        return not_applicable(name, f"{result.reason}, and no file could")
+    return result
 
 
 def judge(
@@ -111,15 +116,14 @@ def judge(
     """
     fed = inputs if session_inputs is None else session_inputs
     answer = subject.run(fed, repeat) if answer is None else answer
+    reference, specs = subject.reference(inputs), subject.model.judged
     if answer.outputs is None:
         return not_answered(name, answer, fed, label)
-    reference, specs = subject.reference(inputs), subject.model.judged
     found = judge_outputs(reference, answer.outputs, specs, limits_for(subject))
-    rule = found.limits.rule
-    if found.score is not None:
-        noise, most = largest_noise_floor(reference, specs), rule["maximum_noise_floor"]
-        near_zero = noise > most and _near_zero(subject, reference, most)
-        if noise > most and not (near_zero and found.right):
+    noise = found.limits.excessive_noise(reference, specs) if found.score is not None else 0.0
+    if noise:
+        near_zero = _near_zero(subject, reference, found.limits.rule["maximum_noise_floor"])
+        if not (near_zero and found.right):
             reason = (
                 f"{reference.unit} itself errs by {noise:.2g} of the output on {label}, "
                 "so comparing it proves nothing"
@@ -253,7 +257,8 @@ def _near_zero(subject: Subject, reference: Reference, share: float) -> bool:
     if any(spec.scale != "linear" for spec in specs):
         return False
     ordinary = [
-        subject.reference(inputs) for inputs in pinned_inputs(ORDINARY, subject.model, subject.seed)
+        subject.reference(inputs)
+        for inputs in pinned_inputs(ORDINARY_RECIPES, subject.model, subject.seed)
     ]
     for spec in (spec for spec in specs if spec.floating):
         exact = reference.oracle[spec.name]

@@ -20,10 +20,10 @@ from onnx_conformance.inputs.recipes import Recipe
 from onnx_conformance.inputs.sweep_plan import shipped_figures, work
 from onnx_conformance.run.subject import DecidingTensor, Subject
 
-NAME = "deciding_values"
-APART = ("normal", "large_normal")  # inputs of unlike values and equal sizes
+CHECK = "deciding_values"
+RECIPES_OF_UNLIKE_VALUES = ("normal", "large_normal")  # inputs of unlike values and equal sizes
 CHOICES = ("ArgMax", "ArgMin", "TopK")
-MOVES = ("Cast", "Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
+LAYOUT_OPERATORS = ("Cast", "Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
 MOST_SAMPLES = 1024  # a trace writes every tensor
 
 
@@ -48,7 +48,7 @@ def check_deciding_values(subject: Subject) -> CheckResult:
 
     Those that resemble no native tensor are not judged here; the decisions on the same input are.
     """
-    rule = subject.tolerances.rule(NAME, subject.case)
+    rule = subject.tolerances.rule(CHECK, subject.case)
     recipe = decided_recipe(subject.model, subject.seed)
     inputs = materialise(recipe, subject.model)
     try:
@@ -60,7 +60,7 @@ def check_deciding_values(subject: Subject) -> CheckResult:
     if wrong:
         worst = max(wrong, key=lambda one: one.error / one.noise_floor)
         return failed(
-            NAME,
+            CHECK,
             f"tensor '{worst.tensor}', which decides outputs, is {worst.error:.2g} off native's "
             f"{worst.native}; float32 itself errs by {worst.noise_floor:.2g}, and "
             f"{rule['factor']:g} times that is allowed ({rule.origin})",
@@ -72,7 +72,7 @@ def check_deciding_values(subject: Subject) -> CheckResult:
         )
     if found:
         names = ", ".join(f"'{one.tensor}'" for one in found[:3])
-        return passed(NAME, f"the deciding tensors are native's: {names}", compared=elements)
+        return passed(CHECK, f"the deciding tensors are native's: {names}", compared=elements)
     return _decisions_alone(subject, recipe)
 
 
@@ -91,7 +91,7 @@ def chosen_from_what_moves(subject: Subject, least: float) -> bool:
     graph = ArtifactGraph(subject.artifact.path)
     whole = [spec.floating for spec in subject.model.outputs].count(False)
     sources = [name for name in map(partial(_chosen_from, graph), graph.outputs) if name]
-    recipes = (pinned(subject.seed)[name] for name in APART)
+    recipes = (pinned(subject.seed)[name] for name in RECIPES_OF_UNLIKE_VALUES)
     try:
         one, other = (
             {found.tensor: found for found in subject.deciding(materialise(r, subject.model))}
@@ -99,7 +99,7 @@ def chosen_from_what_moves(subject: Subject, least: float) -> bool:
         )
     except StageFailure:
         return False
-    factor = subject.tolerances.rule(NAME, subject.case)["factor"]
+    factor = subject.tolerances.rule(CHECK, subject.case)["factor"]
     right = all(
         found.error <= factor * found.noise_floor for found in (*one.values(), *other.values())
     )
@@ -113,7 +113,7 @@ def chosen_from_what_moves(subject: Subject, least: float) -> bool:
 def _chosen_from(graph: ArtifactGraph, output: str) -> str:
     """The tensor in which an output is a position; empty where it is something else."""
     node = graph.producer.get(output)
-    while node is not None and node.operator in MOVES:
+    while node is not None and node.operator in LAYOUT_OPERATORS:
         node = graph.producer.get(node.data[0]) if node.data else None
     return node.data[0] if node is not None and node.operator in CHOICES else ""
 
@@ -132,20 +132,20 @@ def _decisions_alone(subject: Subject, recipe: Recipe) -> CheckResult:
     inputs = materialise(recipe, subject.model)
     answer, reference = subject.run(inputs), subject.reference(inputs)
     if answer.outputs is None:
-        return failed(NAME, f"the session refused the inputs: {answer.error}", inputs=str(recipe))
+        return failed(CHECK, f"the session refused the inputs: {answer.error}", inputs=str(recipe))
     flips = subject.tolerances.rule("sweep", subject.case)["flips"]
     compared = 0
     for spec in subject.model.outputs:
         if spec.floating:
             continue
         if answer.outputs[spec.name].shape != reference.native[spec.name].shape:
-            return failed(NAME, f"output '{spec.name}' has another shape", inputs=str(recipe))
+            return failed(CHECK, f"output '{spec.name}' has another shape", inputs=str(recipe))
         wrong, left_open = wrong_decisions(reference, answer.outputs, spec)
         if int(wrong.sum()) > flips + 2 * left_open:
             reason = (
                 f"{int(wrong.sum())} of {wrong.size} elements of '{spec.name}' are not native's"
             )
-            return failed(NAME, reason, inputs=str(recipe))
+            return failed(CHECK, reason, inputs=str(recipe))
         compared += wrong.size
     reason = "no tensor before the decisions resembles one of native's; the decisions agree"
-    return passed(NAME, reason, compared=compared)
+    return passed(CHECK, reason, compared=compared)

@@ -41,9 +41,9 @@ from onnx_conformance.perf.options import PerfRun
 from onnx_conformance.report.pages import page, write_page
 from onnx_conformance.run.cache_keys import environment
 
-WIDEST = 640  # pixels of the photograph on the page
-TRAINED = "efficientnet_lite0"
-APART = "the two models have different weights, so each is compared only with its own file"
+PHOTOGRAPH_PIXELS = 640  # pixels of the photograph on the page
+DEFAULT_MODEL = "efficientnet_lite0"
+OTHER_WEIGHTS = "the two models have different weights, so each is compared only with its own file"
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,9 @@ def _parser() -> Arguments:
         allow_abbrev=False,
     )
     parser.add_argument("image", help="a photograph: PNG, JPEG, …")
-    parser.add_argument("--model", default=TRAINED, help=f"default: {TRAINED}, which is trained")
+    parser.add_argument(
+        "--model", default=DEFAULT_MODEL, help=f"default: {DEFAULT_MODEL}, which is trained"
+    )
     parser.add_argument("--artifact", default="", help="this ONNX file in place of an export")
     parser.add_argument(
         "--html", default=str(project().outputs / "compare.html"), help="where the page goes"
@@ -183,7 +185,7 @@ def _print(console: Console, answers: list[ModelPredictions], timed: PhotographT
                 line = f"{mark} {prediction.who} {words} {model_answers.predictions[0].who}{reason}"
                 say(console, line, "green" if passed else "bold red")
     if len(answers) > 1:
-        say(console, APART, "dim")
+        say(console, OTHER_WEIGHTS, "dim")
     console.print(_latencies(timed))
     for line in timed.absent:
         say(console, f"not timed: {line}", "yellow")
@@ -255,7 +257,7 @@ def render(
 def _data_uri(image: Path) -> str:
     """The photograph, upright and small, inside the page."""
     small = read_photograph(image)
-    small.thumbnail((WIDEST, WIDEST))
+    small.thumbnail((PHOTOGRAPH_PIXELS, PHOTOGRAPH_PIXELS))
     file = io.BytesIO()
     small.save(file, "JPEG", quality=85)
     return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"

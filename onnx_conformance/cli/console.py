@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from onnx_conformance.cli.main import BAD_INPUT
 from onnx_conformance.core.errors import (
     CapabilityMissing,
     ConformanceError,
@@ -20,10 +21,10 @@ from onnx_conformance.core.errors import (
 )
 from onnx_conformance.core.project import project
 from onnx_conformance.report.terminal import render
+from onnx_conformance.run.external_artifacts import READ_STAGE
 
-OK, RED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
-READ = "read"  # the stage in which an external artifact is read
-WIDE = 400  # columns that a table may take
+OK, RED, INTERRUPTED = 0, 1, 130
+TABLE_WIDTH = 400  # columns that a table may take
 Tick = Callable[[dict[str, str]], None]
 
 
@@ -52,7 +53,7 @@ def guarded(name: str, tool: Callable[[], int]) -> int:
         return BAD_INPUT
     except ConformanceError as error:
         complain(name, error)
-        unreadable = isinstance(error, StageFailure) and error.stage == READ
+        unreadable = isinstance(error, StageFailure) and error.stage == READ_STAGE
         return BAD_INPUT if unreadable else RED
     except KeyboardInterrupt:
         complain(name, "interrupted")
@@ -72,7 +73,7 @@ def say(console: Console, words: str, style: str = "") -> None:
 
 def print_table(table: Table, console: Console) -> None:
     """A table whole, however narrow the terminal is: one that is cut says nothing."""
-    for line in render(table, width=WIDE, color=console.is_terminal).splitlines():
+    for line in render(table, width=TABLE_WIDTH, color=console.is_terminal).splitlines():
         sys.stdout.write(f"{line.rstrip()}\n")
 
 

@@ -15,7 +15,7 @@ from onnx_conformance.core.errors import CapabilityMissing, ConformanceError
 from onnx_conformance.core.settings import Settings
 from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.core.tolerances import INT8
-from onnx_conformance.inputs.families import ORDINARY, pinned_inputs
+from onnx_conformance.inputs.families import ORDINARY_RECIPES, pinned_inputs
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.inputs.samples import typical_inputs
 from onnx_conformance.run.cache_keys import environment
@@ -25,7 +25,7 @@ from onnx_conformance.run.subject import Artifact
 
 SCHEMA = 1
 MEBIBYTE = 2**20
-FEW = 9  # typical inputs
+TYPICAL_INPUTS = 9  # typical inputs
 
 
 @dataclass(frozen=True)
@@ -193,8 +193,8 @@ def _difference(subject: LiveSubject) -> Difference:
 def _measured(subject: LiveSubject) -> list[Inputs]:
     """The inputs of the differences: of int8, such as it was calibrated for."""
     if subject.case.precision == INT8:
-        return typical_inputs(subject.model, subject.seed)[:FEW]
-    return pinned_inputs(ORDINARY, subject.model, subject.seed)
+        return typical_inputs(subject.model, subject.seed)[:TYPICAL_INPUTS]
+    return pinned_inputs(ORDINARY_RECIPES, subject.model, subject.seed)
 
 
 def _error(context: ToolContext, request: ConversionRequest, failure: ConformanceError) -> str:
@@ -210,7 +210,7 @@ def _error(context: ToolContext, request: ConversionRequest, failure: Conformanc
 def _begin(context: ToolContext, request: ConversionRequest) -> ConversionReport:
     case = request.case
     weights = weights_of(named_model(case.model), context.run.settings)
-    measured = f"the inputs {', '.join(ORDINARY)}"
+    measured = f"the inputs {', '.join(ORDINARY_RECIPES)}"
     on = "typical inputs" if case.precision == INT8 else measured
     differences = f"absolute, from native float32, on {on}"
     about = AboutConversion(case.model, case.route, case.provider, weights, differences)

@@ -21,7 +21,7 @@ from onnx_conformance.core.project import project
 
 NAME = "environments"
 WORKER = ("numpy", "execnet", "psutil")  # of this environment's own versions
-DONE = ".installed"
+INSTALLED_MARK = ".installed"
 PLAIN_VERSION = re.compile(r"[0-9.]+")  # neither a development version nor a candidate
 NEWEST = 5  # versions in a message
 
@@ -57,7 +57,7 @@ def option(wanted: str, place: Path) -> str:
     label, requirement = named(wanted)
     home = place / label
     python = home / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
-    mark, lines = home / DONE, "\n".join(requirements(requirement))
+    mark, lines = home / INSTALLED_MARK, "\n".join(requirements(requirement))
     if not mark.is_file() or mark.read_text(encoding="utf-8") != lines:
         print(f"{NAME}: building {home} with {requirement}", file=sys.stderr)
         venv.create(home, with_pip=True, clear=True)

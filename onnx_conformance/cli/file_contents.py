@@ -11,7 +11,7 @@ import onnx
 from onnx_conformance.core.onnx_file import every_graph, every_node
 
 # Bits of an element, of types that share a byte; which of them there are depends on onnx.
-PACKED = {"INT4": 4, "UINT4": 4, "FLOAT4E2M1": 4, "INT2": 2, "UINT2": 2}
+PACKED_BITS = {"INT4": 4, "UINT4": 4, "FLOAT4E2M1": 4, "INT2": 2, "UINT2": 2}
 
 
 @dataclass(frozen=True)
@@ -75,8 +75,8 @@ _KINDS = set(onnx.TensorProto.DataType.values())
 def _bytes(tensor: onnx.TensorProto, kind: str, elements: int) -> int:
     if kind == "STRING":
         return sum(len(text) for text in tensor.string_data)
-    if kind in PACKED:
-        return -(-elements * PACKED[kind] // 8)
+    if kind in PACKED_BITS:
+        return -(-elements * PACKED_BITS[kind] // 8)
     try:
         return elements * onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
     except KeyError:

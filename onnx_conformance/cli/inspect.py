@@ -33,7 +33,7 @@ from onnx_conformance.run.run_workers import RunWorkers
 from onnx_conformance.run.subject import Artifact
 from onnx_conformance.run.worker_queue import WorkerQueues
 
-LARGEST = 10  # weights that are listed
+MOST_WEIGHTS = 10  # weights that are listed
 MEBIBYTE = 2**20
 
 
@@ -116,15 +116,17 @@ def _print_weights(console: Console, stored: list[Weight]) -> None:
     table.add_column("KiB", justify="right")
     table.add_column("share", justify="right")
     table.add_column("kept in")
-    for weight in stored[:LARGEST]:
+    for weight in stored[:MOST_WEIGHTS]:
         share = f"{100 * weight.bytes / total:.1f} %" if total else ""
         size = f"{weight.bytes / 1024:,.1f}"
         shape = str(list(weight.shape))
         table.add_row(_safe(weight.name), weight.dtype, _safe(shape), size, share, weight.where)
-    rest = sum(weight.bytes for weight in stored[LARGEST:])
-    if len(stored) > LARGEST:
+    rest = sum(weight.bytes for weight in stored[MOST_WEIGHTS:])
+    if len(stored) > MOST_WEIGHTS:
         share = f"{100 * rest / total:.1f} %" if total else ""
-        table.add_row(f"{len(stored) - LARGEST} more", "", "", f"{rest / 1024:,.1f}", share, "")
+        table.add_row(
+            f"{len(stored) - MOST_WEIGHTS} more", "", "", f"{rest / 1024:,.1f}", share, ""
+        )
     console.print(table)
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import onnx
 
 from onnx_conformance.core.errors import UsageError
+from onnx_conformance.core.files import file_digest
 from onnx_conformance.core.onnx_file import inspect, load_model
-from onnx_conformance.core.store import file_digest
 from onnx_conformance.run.subject import Artifact
 
 

@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
-from onnx_conformance.cli.run import BAD_INPUT, pytest_arguments
+from onnx_conformance.cli.run import USAGE_ERROR, pytest_arguments
 from onnx_conformance.core.documents import ResultsDocument
 from onnx_conformance.core.errors import ConformanceError, UsageError
 from onnx_conformance.perf.latency.latency_document import LatencyDocument
 from onnx_conformance.report.document import PROVED_NOTHING
 
-DONE = (0, 1, PROVED_NOTHING)  # after which the documents say what happened
+FINISHED_STATUSES = (0, 1, PROVED_NOTHING)  # after which the documents say what happened
 
 
 def run_checks(folder: Path, options: Sequence[str]) -> ResultsDocument:
@@ -49,13 +49,13 @@ def run_suite(arguments: Sequence[str], target: Path) -> None:
     before = _written(target)
     command = [sys.executable, "-m", "pytest", *arguments]
     ran = subprocess.run(command, check=False, stderr=subprocess.PIPE, text=True)
-    if ran.returncode == BAD_INPUT:
+    if ran.returncode == USAGE_ERROR:
         raise UsageError(complaint(ran.stderr))
     sys.stderr.write(ran.stderr)
     fresh = _written(target) not in (None, before)  # an earlier run's is not true now
     if ran.returncode == PROVED_NOTHING and not fresh:
         raise UsageError("these options select no test")
-    if ran.returncode not in DONE or not fresh:
+    if ran.returncode not in FINISHED_STATUSES or not fresh:
         raise ConformanceError(
             f"pytest ended with status {ran.returncode}; its output above says why"
         )

@@ -23,7 +23,7 @@ from onnx_conformance.core.files import PROGRAM, write_json
 from onnx_conformance.core.project import project
 from onnx_conformance.perf.latency.latency_document import LatencyDocument
 from onnx_conformance.perf.variant_choice import (
-    PLAIN,
+    PLAIN_EXPORT,
     JudgedVariant,
     VariantsDocument,
     VariantTiming,
@@ -38,7 +38,7 @@ from onnx_conformance.report.pages import write_page
 from onnx_conformance.run.user_models import adopt
 
 NAME = "variants"
-MARK = "*: no other variant that passes is both faster and more exact"
+LEGEND = "*: no other variant that passes is both faster and more exact"
 STYLES = {"passed": "green", "latency only": "yellow", "incomplete": "yellow"}
 
 
@@ -114,7 +114,7 @@ def _print(console: Console, document: VariantsDocument) -> None:
     for one in variants:
         if one.reason:
             say(console, f"{one.name}: {one.verdict}: {one.reason}")
-    say(console, MARK)
+    say(console, LEGEND)
     for batch in document.batches:
         say(console, recommendation(variants, batch), "bold")
     say(console, f"to keep a file: {document.keep}")
@@ -173,7 +173,7 @@ def _cell(one: JudgedVariant, batch: int, best: bool) -> str:
 def _warning(at: VariantTiming) -> str:
     if at.over_plain is None or not slower(at):
         return ""
-    return f" [yellow]slower than {PLAIN}: {at.over_plain.value:.3g}x[/]"
+    return f" [yellow]slower than {PLAIN_EXPORT}: {at.over_plain.value:.3g}x[/]"
 
 
 def _parser() -> Arguments:

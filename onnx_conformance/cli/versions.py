@@ -35,7 +35,7 @@ from onnx_conformance.report.pages import write_page
 from onnx_conformance.run.provider_sources import ANSWERS_OPTION, label_of
 
 NAME = "versions"
-HERE = "cpu"
+CPU_HERE = "cpu"
 BATCH = 1
 COLOURS = {PROVED: "green", INCOMPLETE: "yellow", KNOWN: "yellow", FAILED: "bold red"}
 
@@ -54,14 +54,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     others = [environments.named(each)[0] for each in wanted]
     batches = sorted(set(chosen.batch_size)) or [BATCH]
     # what timing is asked for is checked by the first run too, before minutes are spent
-    options = [*(f"--provider={name}" for name in (HERE, *others)), *workers]
+    options = [*(f"--provider={name}" for name in (CPU_HERE, *others)), *workers]
     options += [*_timing(batches, 1 + len(others)), *rest]
     results = suite_runs.run_checks(runs, options)
-    found = join(results, None, here=HERE, others=others, batches=batches)
+    found = join(results, None, here=CPU_HERE, others=others, batches=batches)
     timed = None
     if any(versions_document.worth_timing(found, place) for place in found.others):
         timed = suite_runs.time(runs, options)
-        found = join(results, timed, here=HERE, others=others, batches=batches)
+        found = join(results, timed, here=CPU_HERE, others=others, batches=batches)
     ended = (results["run"]["exit_status"], timed.exit_status if timed else 0)
     return _report(found, results, timed, red=versions_document.RED in ended)
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 NAME = "bfloat16"
-LARGEST = 3.3895313892515355e38
+LARGEST_BFLOAT16 = 3.3895313892515355e38
 
 
 def held_in(dtype: str) -> str:

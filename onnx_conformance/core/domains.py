@@ -76,7 +76,9 @@ class Real(Domain):
 
 BYTES = ("uint8", "int8")
 SPREAD = ("normal", "uniform", "image")
-WIDEST = 64.0  # a quarter of a byte's range; a range of millions says what may be, not what is
+WIDEST_RANGE = (
+    64.0  # a quarter of a byte's range; a range of millions says what may be, not what is
+)
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,7 @@ class Bounded(Domain):
 
     def draw(self, draw: Draw) -> Array:
         width = self.high - self.low
-        spread = min(max(1.0, width / 4), WIDEST) if draw.distribution in SPREAD else 1.0
+        spread = min(max(1.0, width / 4), WIDEST_RANGE) if draw.distribution in SPREAD else 1.0
         folded = np.mod(spread * draw.values - self.low, 2 * width)
         return self.low + np.where(folded > width, 2 * width - folded, folded)
 

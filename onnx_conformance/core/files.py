@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ INSTALLED = SUITE.is_dir()
 PROGRAM = "onnx-conformance" if INSTALLED else "python -m onnx_conformance"  # as messages name it
 # The environment variable by which `onnx-conformance run` tells pytest the command of every check.
 WHOLE_RUN = "ONNX_CONFORMANCE_WHOLE_RUN"
+LEVELS = 4  # of a JSON document that are in lines: those of results.json down to a check's row
 TYPED = "ONNX_CONFORMANCE_TYPED"  # likewise: the command as it was typed
 
 
@@ -64,8 +66,29 @@ def refuse_unwritable(path: Path, option: str) -> None:
     scratch.unlink()
 
 
-def write_whole(path: Path, data: bytes, option: str) -> None:
-    """Write ``data`` beside ``path`` and rename it into place; folders are made as needed.
+def remove_earlier(files: Mapping[str, Path | None]) -> None:
+    """Remove the reports of an earlier run, which are not true now.
+
+    Args:
+        files: by the options that name them; None where one is not asked for.
+
+    Raises:
+        UsageError: one cannot be written.
+    """
+    for option, path in files.items():
+        if path is not None:
+            refuse_unwritable(path, option)
+            path.unlink(missing_ok=True)
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_whole(path: Path, data: bytes | Iterable[bytes], option: str) -> None:
+    """Write data, or its pieces, beside ``path`` and rename it into place; folders are made.
 
     Raises:
         UsageError: the file cannot be written; ``option`` is what the user gave its name by.
@@ -73,7 +96,8 @@ def write_whole(path: Path, data: bytes, option: str) -> None:
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(data)
+        with partial.open("wb") as file:
+            file.writelines([data] if isinstance(data, bytes) else data)
         partial.replace(path)
     except OSError as error:
         with suppress(OSError):
@@ -90,8 +114,34 @@ def write_json(path: Path, document: Any, option: str) -> None:
     Raises:
         UsageError: as :func:`write_whole`.
     """
-    text = json.dumps(_finite(document), indent=1, allow_nan=False)
-    write_whole(path, text.encode(), option)
+    write_whole(path, (piece.encode() for piece in _json(document)), option)
+
+
+def _json(value: Any, levels: int = LEVELS, line: str = "\n ") -> Iterator[str]:
+    """The JSON of plain data in pieces: the text of 20,000 cases is never held as a whole.
+
+    Args:
+        levels: of lists and mappings whose entries have lines of their own.
+        line: what begins such a line.
+    """
+    if not (levels and value and isinstance(value, (Mapping, list, tuple))):
+        yield _compact(value)
+        return
+    named = isinstance(value, Mapping)
+    opened, closed = "{}" if named else "[]"
+    entries = value.items() if isinstance(value, Mapping) else enumerate(value)
+    for name, item in entries:
+        yield f"{opened}{line}{json.dumps(name)}: " if named else f"{opened}{line}"
+        yield from _json(item, levels - 1, f"{line} ")
+        opened = ","
+    yield f"{line[:-1]}{closed}"
+
+
+def _compact(value: Any) -> str:
+    try:
+        return json.dumps(value, allow_nan=False)
+    except ValueError:  # the copy is only made where it is needed
+        return json.dumps(_finite(value), allow_nan=False)
 
 
 def _finite(value: Any) -> Any:

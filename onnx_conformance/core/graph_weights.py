@@ -58,7 +58,7 @@ def collect_initializers(model: onnx.ModelProto, folder: Path) -> dict[str, Arra
         OutsideFolder: external data lies elsewhere.
     """
     arrays: dict[str, Array] = {}
-    for name, value in _constants(model):
+    for name, value in stored_values(model):
         array = _array_of(value, folder)
         if array.dtype == object:  # strings are no weights
             continue
@@ -90,7 +90,7 @@ class Use:
 
 def collect_uses(model: onnx.ModelProto) -> dict[str, Use]:
     """How the graph uses each value that it gives a name to."""
-    constant = {name for name, _ in _constants(model)}
+    constant = {name for name, _ in stored_values(model)}
     uses: dict[str, Use] = {}
     for graph, _ in every_graph(model):
         for node in graph.node:
@@ -150,6 +150,18 @@ def constant_nodes(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
             reached.update(node.output)
 
 
+def constant_outputs(model: onnx.ModelProto) -> list[str]:
+    """The outputs that no number of an input reaches; its sizes may."""
+    stored = {tensor.name for tensor in model.graph.initializer}
+    reached = {value.name for value in model.graph.input} - stored
+    for node in model.graph.node:
+        if node.op_type not in ("Shape", "Size") and not reached.isdisjoint(
+            (*node.input, *captured_names(node))
+        ):
+            reached.update(node.output)
+    return [value.name for value in model.graph.output if value.name not in reached]
+
+
 def captured_names(node: onnx.NodeProto) -> Iterator[str]:
     """All names that a node's subgraphs read, whoever defines them."""
     for body in bodies_of(node):
@@ -162,13 +174,14 @@ def captured_names(node: onnx.NodeProto) -> Iterator[str]:
 _Stored = onnx.TensorProto | onnx.SparseTensorProto | onnx.AttributeProto
 
 
-def _constants(model: onnx.ModelProto) -> Iterator[tuple[str, _Stored]]:
+def stored_values(model: onnx.ModelProto) -> Iterator[tuple[str, _Stored]]:
+    """Initialisers and what Constants hold, by the names of their values, of every graph."""
     for graph, _ in every_graph(model):
         if isinstance(graph, onnx.GraphProto):
             yield from ((tensor.name, tensor) for tensor in graph.initializer)
             yield from ((pair.values.name, pair) for pair in graph.sparse_initializer)
         for node in graph.node:
-            if node.op_type != "Constant":
+            if node.op_type != "Constant" or not node.output:
                 continue
             for attribute in node.attribute:
                 if attribute.name == "value":

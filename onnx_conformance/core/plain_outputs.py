@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 TEXT = "str"  # what specs call the dtype of text
 SPELLINGS = ("object", "string", "str_")  # what else NumPy and ONNX call it
 KEYS = " (keys)"
-BYTES = 6  # of a code: whole numbers below 2⁴⁸ are exact in float64 too
+CODE_BYTES = 6  # of a code: whole numbers below 2⁴⁸ are exact in float64 too
 
 
 def as_text(array: NDArray[Any]) -> NDArray[Any]:
@@ -36,7 +36,9 @@ def coded(array: NDArray[Any]) -> NDArray[Any]:
     texts = as_text(array)
     if texts.dtype.kind != "U":
         return array
-    codes = [hashlib.blake2b(str(one).encode(), digest_size=BYTES).digest() for one in texts.flat]
+    codes = [
+        hashlib.blake2b(str(one).encode(), digest_size=CODE_BYTES).digest() for one in texts.flat
+    ]
     numbers = [int.from_bytes(code, "big") for code in codes]
     return np.array(numbers, np.int64).reshape(texts.shape)
 

@@ -24,6 +24,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from onnx_conformance.core.errors import UsageError
+from onnx_conformance.core.files import file_digest
 
 MANIFEST = "manifest.json"
 RUNS = "runs"  # of the processes that use a store: a file each, locked while it lives
@@ -50,12 +51,6 @@ def key_of(**parts: Any) -> str:
     """
     text = json.dumps(parts, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _used_at(place: Path) -> int | None:

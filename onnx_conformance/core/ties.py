@@ -20,7 +20,7 @@ from onnx_conformance.core.compute_modes import ULP
 
 CANDIDATES, LAYOUT = " candidates", " layout"  # what a worker adds to the name of such an output
 OPEN = " open"  # and to that of one with places left open, of the same shape
-BESIDE = (CANDIDATES, LAYOUT, OPEN)
+SUFFIXES = (CANDIDATES, LAYOUT, OPEN)
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ def in_rows(
 
 def answered(row: Outputs) -> dict[str, NDArray[Any]]:
     """A worker's answer without what it adds to outputs of its own."""
-    return {name: a for name, a in row.items() if not name.endswith(BESIDE)}
+    return {name: a for name, a in row.items() if not name.endswith(SUFFIXES)}
 
 
 def choices_in(

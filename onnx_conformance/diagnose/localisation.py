@@ -144,7 +144,7 @@ def _refusal(subject: LiveSubject, error: str) -> Divergence | None:
 # -- after a failure -------------------------------------------------------------------------------
 
 MOST_CASES = 3  # of a run that was not asked to localise them all
-ORDINARY = "image"
+SURVEY_RECIPE = "image"
 
 
 class Explainer:
@@ -176,7 +176,7 @@ class Explainer:
         """The node that adds the most error in a case that is not red, if that was asked for."""
         if self._wanted != "all" or subject.case in self._done:
             return None
-        inputs = materialise(pinned(subject.seed)[ORDINARY], subject.model)
+        inputs = materialise(pinned(subject.seed)[SURVEY_RECIPE], subject.model)
         return self._localise(subject, inputs)
 
     def _localise(self, subject: LiveSubject, inputs: Inputs) -> Divergence | None:

@@ -212,7 +212,11 @@ class BatchLayout:
         return call
 
     def groups(self, inputs: Inputs) -> list[tuple[list[int], int]]:
-        """The rows of each call, and how many of them are not there to fill it up."""
+        """(rows, real) of each call: the samples that it takes, and how many of them count.
+
+        Rows behind the first ``real`` are repeated to fill a call of fixed size; their answers
+        are dropped.
+        """
         known = [name for name in self.inputs if name in inputs]
         count = min((len(inputs[name]) for name in known), default=0)
         if not count:

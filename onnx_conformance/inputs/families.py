@@ -130,7 +130,7 @@ def stack_inputs(input_sets: Sequence[Inputs]) -> Inputs:
 # from the large one into its neighbours shows.
 # Larger batches take them in turn.
 BATCH_MATES = ("large_normal", "image", "large_normal", "image")
-UNLIKE = 5
+UNLIKE_SAMPLES = 5
 BATCH_SIZES = (1, 2, 4, 8)
 COSTLY_SIZES = (1, 2, 5, 9)  # of models that get no other; 3 and 4 are drawn and pinned
 
@@ -148,15 +148,15 @@ def batch_mates(model: ModelSpec, seed: int) -> tuple[list[Inputs], tuple[int, .
 
 
 # Ordinary inputs, between which outputs must move and classes must agree.
-MANY = 32
-ORDINARY = ("small_normal", "normal", "uniform", "image")
+LARGE_BATCH = 32
+ORDINARY_RECIPES = ("small_normal", "normal", "uniform", "image")
 
 
 def many(seed: int) -> list[Recipe]:
     """Ordinary inputs of many samples, for outputs that few samples do not move."""
     return [
-        Recipe("normal", batch=MANY, seed=seed + 11),
-        Recipe("uniform", batch=MANY, seed=seed + 11),
+        Recipe("normal", batch=LARGE_BATCH, seed=seed + 11),
+        Recipe("uniform", batch=LARGE_BATCH, seed=seed + 11),
     ]
 
 

@@ -24,13 +24,13 @@ from onnx_conformance.core.carries import (
 from onnx_conformance.core.domains import Bounded, Choice, Integers, Mask
 from onnx_conformance.core.size_expressions import names_in
 from onnx_conformance.core.spec import MIDDLE, ModelSpec, TensorSpec
-from onnx_conformance.core.ties import BESIDE
+from onnx_conformance.core.ties import SUFFIXES
 from onnx_conformance.inputs.batch_layout import BatchLayout
 from onnx_conformance.inputs.recipes import Inputs, Recipe
 
 CALLS = 8
 LEAST_CALLS = 2
-ALONE = 4  # calls that one sample is fed by itself
+CALLS_OF_ONE_SAMPLE = 4  # calls that one sample is fed by itself
 LOOP_SEED = 300  # after those of other recipes
 SAMPLES = 3
 CALL = " (call "
@@ -70,7 +70,7 @@ class Loop(Inputs):
         found: dict[str, Array] = {}
         for place, answers in enumerate(zip(*groups, strict=True)):
             for name, array in layout.rows(self.calls[place], answers).items():
-                suffix = next((one for one in BESIDE if name.endswith(one)), "")
+                suffix = next((one for one in SUFFIXES if name.endswith(one)), "")
                 found[of_call(name.removesuffix(suffix), place) + suffix] = array
         return found
 
@@ -108,7 +108,10 @@ def loops(model: ModelSpec, seed: int) -> dict[str, Loop]:
 def _of_last_sample(loop: Loop) -> Loop:
     """The first calls of a loop with its last sample alone."""
     return Loop(
-        [Inputs((name, array[-1:]) for name, array in call.items()) for call in loop.calls[:ALONE]]
+        [
+            Inputs((name, array[-1:]) for name, array in call.items())
+            for call in loop.calls[:CALLS_OF_ONE_SAMPLE]
+        ]
     )
 
 

@@ -36,7 +36,7 @@ EXTRA = "photographs"
 LEVELS = 255  # of an 8-bit channel, from 0
 
 # scikit-image's photographs, and labels of which one at least belongs to the leading five
-BUNDLED = {
+BUNDLED_PHOTOGRAPHS = {
     "chelsea.png": ("tiger cat", "Egyptian cat", "tabby"),
     "coffee.png": ("espresso",),
     "rocket.jpg": ("missile",),
@@ -62,7 +62,10 @@ def photographs(images: Sequence[Path] = ()) -> list[Photograph]:
     if images:
         return [Photograph(image.name, image) for image in images]
     folder = package_folder("skimage") / "data"
-    return [Photograph(Path(name).stem, folder / name, BUNDLED[name]) for name in BUNDLED]
+    return [
+        Photograph(Path(name).stem, folder / name, BUNDLED_PHOTOGRAPHS[name])
+        for name in BUNDLED_PHOTOGRAPHS
+    ]
 
 
 def takes_photographs(model: ModelSpec, weights: str) -> bool:
@@ -182,7 +185,7 @@ CALIBRATED = (
     "skimage/data/hubble_deep_field.jpg", "skimage/data/ihc.png", "skimage/data/coins.png",
 )  # fmt: skip
 EVALUATION, CALIBRATION = 400, 60
-FURTHER = 800  # more views, where the verdict hangs on too few
+FURTHER_VIEWS = 800  # more views, where the verdict hangs on too few
 OTHER_VIEWS = 1  # added to the seed: they are drawn anew
 SMALLEST_AREA, LARGEST_AREA = 0.25, 1.0  # of the photograph, that a crop holds
 NARROWEST, WIDEST = 3 / 4, 4 / 3  # width over height, as classifiers are trained on
@@ -239,5 +242,5 @@ register_task(
     story=f"{EVALUATION} views of {len(EVALUATED)} photographs, against native",
     evaluation=lambda model, seed: _samples(model, EVALUATED, EVALUATION, seed),
     calibration=lambda model, seed: _samples(model, CALIBRATED, CALIBRATION, seed),
-    further=lambda model, seed: _samples(model, EVALUATED, FURTHER, seed + OTHER_VIEWS),
+    further=lambda model, seed: _samples(model, EVALUATED, FURTHER_VIEWS, seed + OTHER_VIEWS),
 )

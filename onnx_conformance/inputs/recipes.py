@@ -186,7 +186,7 @@ def _cast(drawn: NDArray[Any], spec: TensorSpec) -> NDArray[Any]:
     """The numbers in the input's dtype; those beyond it are its largest, and no infinity."""
     if spec.floating and np.issubdtype(drawn.dtype, np.floating):
         coarse = spec.dtype == bfloat16.NAME
-        largest = bfloat16.LARGEST if coarse else float(np.finfo(spec.dtype).max)
+        largest = bfloat16.LARGEST_BFLOAT16 if coarse else float(np.finfo(spec.dtype).max)
         drawn = np.clip(drawn, -largest, largest)
         return bfloat16.rounded(drawn) if coarse else drawn.astype(spec.dtype)
     if np.issubdtype(drawn.dtype, np.floating) and isinstance(spec.domain, Bounded):

@@ -216,7 +216,7 @@ def _fits(shape: tuple[int, ...], wanted: tuple[int | str, ...]) -> bool:
 
 # -- typical inputs --------------------------------------------------------------------------------
 
-ORDINARY = ("normal", "uniform", "image")
+TYPICAL_RECIPES = ("normal", "uniform", "image")
 CALIBRATION_SEEDS, JUDGEMENT_SEEDS = (1000, 1001), (2000, 2001, 2002)  # after the run's own
 
 
@@ -244,7 +244,7 @@ def _ordinary(model: ModelSpec, seeds: list[int]) -> list[Inputs]:
     return [
         materialise(Recipe(family, batch=BATCH, seed=seed), model)
         for seed in seeds
-        for family in ORDINARY
+        for family in TYPICAL_RECIPES
     ]
 
 

@@ -24,7 +24,7 @@ from onnx_conformance.inputs.recipes import COARSE, EVERY, Recipe
 
 FILE = Path(__file__).with_name("sweep.yaml")
 BATCHES = (5, 6, 7, 17, 33)  # beside 1 to 4 and 8, which other checks have
-DEPLOYED = (16, 32, 12, 64)  # where the cost allows them too
+DEPLOYED_SIZES = (16, 32, 12, 64)  # where the cost allows them too
 SIZE_SEED, ROW_SEED = 100, 200  # after those of the pinned recipes
 # Distribution and scale of each set of inputs of rows; whole numbers have neither.
 ROWS = (
@@ -38,7 +38,7 @@ ROWS = (
     ("uniform", 1.0),
     ("sparse", 1.0),
 )
-TYING = ("sparse",)  # many equal numbers, among which a decision is arbitrary
+TYING_DISTRIBUTIONS = ("sparse",)  # many equal numbers, among which a decision is arbitrary
 WHOLE_ROWS = (("normal", 1.0), ("normal", 1.0))
 STRIDE = 7  # between the combinations of sizes that larger batches take
 IMAGE_RANK = 4
@@ -111,7 +111,7 @@ def _positions(spec: TensorSpec, shape: tuple[int, ...]) -> float:
 
 def extra_batches(model: ModelSpec) -> tuple[int, ...]:
     """Batch sizes beyond the usual ones that are within the cost allowed for them."""
-    for found in ((*BATCHES, *DEPLOYED), BATCHES) if model.open_batch else ():
+    for found in ((*BATCHES, *DEPLOYED_SIZES), BATCHES) if model.open_batch else ():
         if work(model, Recipe("normal", batch=sum(found))) <= shipped_figures().batch_work:
             return found
     return ()
@@ -242,9 +242,11 @@ def row_recipes(model: ModelSpec, seed: int) -> tuple[Recipe, ...]:
     figures = shipped_figures()
     drawn = any(spec.floating or isinstance(spec.domain, Bounded) for spec in model.inputs)
     kinds: tuple[tuple[str, float], ...] = ROWS if drawn else WHOLE_ROWS
-    arbitrary: tuple[str, ...] = TYING if any(not spec.floating for spec in model.outputs) else ()
+    arbitrary: tuple[str, ...] = (
+        TYING_DISTRIBUTIONS if any(not spec.floating for spec in model.outputs) else ()
+    )
     if model.by_values:  # among boxes of equal scores another may be kept
-        arbitrary = (*TYING, COARSE)
+        arbitrary = (*TYING_DISTRIBUTIONS, COARSE)
     kinds = tuple(kind for kind in kinds if kind[0] not in arbitrary)
     most = figures.most_rows
     if not model.open_batch:

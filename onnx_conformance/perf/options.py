@@ -12,11 +12,11 @@ from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.project import project
 from onnx_conformance.core.settings import LEVELS
 from onnx_conformance.perf.latency.suspended_worker import chosen_cpus
-from onnx_conformance.run.run_record import Run
+from onnx_conformance.run.run_record import SEVERAL, SWITCH, Option, Run
 
 BATCH_SIZES = (1, 4, 8, 16)
 # Options of pytest-benchmark that ask for timings.
-ASKING = (
+OPTIONS_THAT_ASK_FOR_TIMINGS = (
     "benchmark_only",
     "benchmark_autosave",
     "benchmark_save",
@@ -54,33 +54,36 @@ class TimingOptions:
     html: Path = Path("latency.html")
 
 
-def add_timing_options(group: Any) -> None:
-    """Add the options of ``make bench`` to pytest's option group."""
-    several = {"action": "append", "default": []}
-    for name, metavar, words, settings in (
-        ("--batch-size", "N", "time at this batch size (repeatable; default: 1, 4, 8 and 16)",
-         {"type": int, **several}),
-        ("--native-form", "NAME",
-         "time native in this form beside eager (repeatable; default: all but compile)", several),
-        ("--bench-seconds", "SECONDS",
-         f"time for the rounds of one model and batch size (default: {TimingOptions.seconds:g})",
-         {"type": float, "default": TimingOptions.seconds}),
-        ("--affinity", "CPUS",
-         "keep timed workers on these processors, such as 0,1 (default: the last --threads)",
-         {"default": ""}),
-        ("--graph-level", None,
-         "ONNX Runtime's graph optimization level (default: all; repeatable)",
-         {"choices": tuple(LEVELS), **several}),
-        ("--require-speedup", "FILE",
-         "fail where ONNX Runtime is shown to be slower than FILE requires "
-         "(default file: onnx_conformance/perf/latency/minimum_speedups.yaml)",
-         {"nargs": "?", "const": "shipped", "default": ""}),
-        ("--latency-json", "FILE", "write timings as data (default: .conformance/latency.json)",
-         {"default": str(project().outputs / TimingOptions.json)}),
-        ("--latency-html", "FILE", "write timings as a page (default: .conformance/latency.html)",
-         {"default": str(project().outputs / TimingOptions.html)}),
-    ):  # fmt: skip
-        group.addoption(name, metavar=metavar, help=words, **settings)
+def timing_options() -> tuple[Option, ...]:
+    """The options of ``make bench``."""
+    return (
+        Option("--batch-size", "N",
+               "time at this batch size (repeatable; default: 1, 4, 8 and 16)",
+               {"type": int, **SEVERAL}),
+        Option("--native-form", "NAME",
+               "time native in this form beside eager (repeatable; default: all but compile)",
+               SEVERAL),
+        Option("--bench-seconds", "SECONDS",
+               "time for the rounds of one model and batch size "
+               f"(default: {TimingOptions.seconds:g})",
+               {"type": float, "default": TimingOptions.seconds}),
+        Option("--affinity", "CPUS",
+               "keep timed workers on these processors, such as 0,1 (default: the last "
+               "--threads)", {"default": ""}),
+        Option("--graph-level", None,
+               "ONNX Runtime's graph optimization level (default: all; repeatable)",
+               {"choices": tuple(LEVELS), **SEVERAL}),
+        Option("--require-speedup", "FILE",
+               "fail where ONNX Runtime is shown to be slower than FILE requires (default file: "
+               "onnx_conformance/perf/latency/minimum_speedups.yaml)",
+               {"nargs": "?", "const": "shipped", "default": ""}),
+        Option("--latency-json", "FILE",
+               "write timings as data (default: .conformance/latency.json)",
+               {"default": str(project().outputs / TimingOptions.json)}),
+        Option("--latency-html", "FILE",
+               "write timings as a page (default: .conformance/latency.html)",
+               {"default": str(project().outputs / TimingOptions.html)}),
+    )  # fmt: skip
 
 
 def read_timing(option: Any, named: list[str]) -> TimingOptions:
@@ -100,7 +103,9 @@ def read_timing(option: Any, named: list[str]) -> TimingOptions:
     seconds = option("bench_seconds")
     if not 0 < seconds < 3600:
         raise UsageError(f"--bench-seconds {seconds:g}: must be above 0 and under 3600")
-    asked = any(option(name, None) for name in ASKING) or bool(option("require_speedup"))
+    asked = any(option(name, None) for name in OPTIONS_THAT_ASK_FOR_TIMINGS) or bool(
+        option("require_speedup")
+    )
     by_name = any(Path(name.partition("::")[0]).stem == TIMED_FILE for name in named)
     return TimingOptions(
         wanted=(asked or by_name) and not (option("gate") or _names_baseline(option("engine"))),
@@ -142,7 +147,7 @@ def _names_baseline(workers: list[str]) -> bool:
 BASELINE = "baseline"
 TESTS = "test_gate.py"
 # Options of pytest-benchmark that keep tests from being timed, or from running at all.
-HARMFUL = {
+OPTIONS_AGAINST_THE_GATE = {
     "benchmark_disable": "turns timings off",
     "benchmark_skip": "leaves timings out",
     "benchmark_only": "leaves out every test that pytest-benchmark does not time",
@@ -171,28 +176,33 @@ class GateOptions:
     batch_sizes: tuple[int, ...]
 
 
-def add_gate_options(group: Any) -> None:
-    """Add the options of ``make gate`` to pytest's option group."""
-    for name, metavar, words, settings in (
-        ("--gate", "BASELINE",
-         "compare with the artifacts in this folder, kept by --save-onnx, and fail where the "
-         "candidate is worse; runs only the gate", {}),
-        ("--engine", "LABEL=SPEC",
-         "run on the provider of another environment or host too, such as "
-         "openvino=popen//python=PATH (docs/providers.md) or edge:cuda=ssh=HOST//python=PATH "
-         "(docs/other-machines.md); baseline=SPEC is the gate's baseline (repeatable)",
-         {"action": "append", "default": []}),
-        ("--gate-threshold", "SHARE",
-         "the smallest slowdown that must be caught (default: 0.1, from the rules)",
-         {"type": float}),
-        ("--gate-seconds", "SECONDS",
-         "measure each case for no longer than this (default: from the rules)",
-         {"type": float}),
-        ("--gate-rules", "FILE",
-         "file of the gate's rules (default: onnx_conformance/perf/gate/rules.yaml)", {}),
-    ):  # fmt: skip
-        group.addoption(name, metavar=metavar, help=words, **settings)
-    group.addoption("--gate-strict", action="store_true", help="fail where a case stays undecided")
+def gate_options() -> tuple[Option, ...]:
+    """The options of ``make gate``."""
+    return (
+        Option("--gate", "BASELINE",
+               "compare with the artifacts in this folder, kept by --save-onnx, and fail where "
+               "the candidate is worse; runs only the gate"),
+        Option("--engine", "LABEL=SPEC",
+               "run on the provider of another environment or host too, such as "
+               "openvino=popen//python=PATH (docs/providers.md) or "
+               "edge:cuda=ssh=HOST//python=PATH (docs/other-machines.md); baseline=SPEC is the "
+               "gate's baseline (repeatable)", SEVERAL),
+        Option("--gate-threshold", "SHARE",
+               "the smallest slowdown that must be caught (default: 0.1, from the rules)",
+               {"type": float}),
+        Option("--gate-seconds", "SECONDS",
+               "measure each case for no longer than this (default: from the rules)",
+               {"type": float}),
+        Option("--gate-rules", "FILE",
+               "file of the gate's rules (default: onnx_conformance/perf/gate/rules.yaml)"),
+        Option("--gate-strict", None, "fail where a case stays undecided", SWITCH),
+        Option("--gate-json", "FILE",
+               "the gate's verdicts as data (default: .conformance/gate.json)",
+               {"default": str(project().outputs / "gate.json")}),
+        Option("--gate-html", "FILE",
+               "the gate's verdicts as a page (default: .conformance/gate.html)",
+               {"default": str(project().outputs / "gate.html")}),
+    )  # fmt: skip
 
 
 def read_gate(option: Any, named: list[str]) -> GateOptions | None:
@@ -219,7 +229,7 @@ def read_gate(option: Any, named: list[str]) -> GateOptions | None:
         return None
     if option("numprocesses", None) or option("dist", "no") != "no":
         raise UsageError("the gate times one case after the other: leave out -n and --dist")
-    for name, harm in HARMFUL.items():
+    for name, harm in OPTIONS_AGAINST_THE_GATE.items():
         if option(name, None):
             raise UsageError(f"--{name.replace('_', '-')} {harm}: the gate would compare nothing")
     if option("in_process"):

@@ -15,7 +15,7 @@ from onnx_conformance.perf.latency.ratios import Ratio, paired_ratio
 from onnx_conformance.perf.latency.timing_rows import LatencyRow
 from onnx_conformance.report.columns import INCOMPLETE, PROVED, kind_of, score_of, why
 
-PLAIN = "fp32"  # the exported file itself
+PLAIN_EXPORT = "fp32"  # the exported file itself
 LATENCY_ONLY = "latency only"
 PASSED = "passed"
 
@@ -109,7 +109,7 @@ def _variant(
 ) -> JudgedVariant:
     verdict, reason = _verdict(case)
     return JudgedVariant(
-        name=case["exporter"].partition("~")[2] or PLAIN,
+        name=case["exporter"].partition("~")[2] or PLAIN_EXPORT,
         verdict=verdict,
         reason=reason,
         error=_error(case),
@@ -194,10 +194,14 @@ def _shipped(proved: Sequence[JudgedVariant], variants: Sequence[JudgedVariant],
     """The fastest, unless its lead over the plain export, which is simpler, is not shown."""
     fastest = proved[0]
     at = fastest.at(batch)
-    plain = next((one for one in variants if one.name == PLAIN and one.verdict == PASSED), None)
+    plain = next(
+        (one for one in variants if one.name == PLAIN_EXPORT and one.verdict == PASSED), None
+    )
     led = at is None or at.over_plain is None or at.over_plain.low > 1.0
     if not led and plain is not None and plain.at(batch) is not None:
-        return f"{PLAIN}, {_speed(plain, batch)}; no variant that passed is shown to be faster"
+        return (
+            f"{PLAIN_EXPORT}, {_speed(plain, batch)}; no variant that passed is shown to be faster"
+        )
     words = f"{fastest.name} is the fastest that passed every check, {_speed(fastest, batch)}"
     others = (one for one in variants if one is not fastest and one is not plain)
     level = [one.name for one in others if _level(one, fastest, batch)]
@@ -221,5 +225,5 @@ def _speed(one: JudgedVariant, batch: int) -> str:
     if at.over_plain is None:
         return words
     if at.over_plain.low <= 1.0 <= at.over_plain.high:
-        return f"{words}, not shown to differ from {PLAIN} ({at.over_plain})"
-    return f"{words}, {at.over_plain} times {PLAIN}"
+        return f"{words}, not shown to differ from {PLAIN_EXPORT} ({at.over_plain})"
+    return f"{words}, {at.over_plain} times {PLAIN_EXPORT}"

@@ -9,7 +9,7 @@ import numpy as np
 from markupsafe import Markup
 
 from onnx_conformance.perf.variant_choice import (
-    PLAIN,
+    PLAIN_EXPORT,
     JudgedVariant,
     VariantsDocument,
     front,
@@ -28,7 +28,7 @@ ACROSS = 0.9  # the axes' share of its width
 LETTER, MOST_LABEL = 0.075, 0.7  # inches of one; share of the axes that a name may take
 # How near two marks are when their names share a line: decades of error, share of the speed-up.
 NEAR_DECADES, NEAR = 0.6, 0.07
-LEAST = 0.01  # noise floors: what is more exact is drawn there
+LEAST_ERROR = 0.01  # noise floors: what is more exact is drawn there
 
 
 def render(document: VariantsDocument) -> str:
@@ -36,7 +36,7 @@ def render(document: VariantsDocument) -> str:
     batches, variants = document.batches, document.variants
     context = {
         "document": document,
-        "plain": PLAIN,
+        "plain": PLAIN_EXPORT,
         "decided": any(one.decides for one in variants),
         "slower": slower,
         "answers": [recommendation(variants, batch) for batch in batches],
@@ -74,7 +74,7 @@ def speed_by_error(variants: Sequence[JudgedVariant], batch: int, prefix: str) -
 
 def _point(one: JudgedVariant, batch: int) -> tuple[float, float]:
     at = one.at(batch)
-    return (LEAST, 0.0) if at is None else (max(at.error, LEAST), at.over_native.value)
+    return (LEAST_ERROR, 0.0) if at is None else (max(at.error, LEAST_ERROR), at.over_native.value)
 
 
 def _mark(axes: Axes, one: JudgedVariant, batch: int, color: str) -> None:

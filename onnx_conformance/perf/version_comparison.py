@@ -27,8 +27,8 @@ from onnx_conformance.report.columns import (
 )
 
 ABSENT = "absent"  # of a place that has no such case
-PASSED = (PROVED, INCOMPLETE)
-PLAIN = "plain"  # the form that is compared; sessions on a GPU are timed in others too
+PASSED_KINDS = (PROVED, INCOMPLETE)
+PLAIN_FORM = "plain"  # the form that is compared; sessions on a GPU are timed in others too
 NEWEST_ONLY = "only the plain export of a route, at its newest opset, is; --opset times others"
 
 
@@ -57,7 +57,7 @@ class VersionCell:
     @property
     def passed(self) -> bool:
         """Whether every check that was run was passed; only PROVED ran all."""
-        return self.kind in PASSED
+        return self.kind in PASSED_KINDS
 
 
 @dataclass(frozen=True)
@@ -197,7 +197,7 @@ def _speed(
         # what is known to fail is timed only where it fails beyond ordinary inputs
         if (
             one is None
-            or kind_of(one) not in (*PASSED, KNOWN)
+            or kind_of(one) not in (*PASSED_KINDS, KNOWN)
             or (kind_of(one) == KNOWN and not row)
         ):
             return f"did not pass every check {where}"
@@ -216,7 +216,7 @@ class Timings:
     def __init__(self, latency: LatencyDocument | None) -> None:
         rows, absent = (latency.rows, latency.absent) if latency else ((), ())
         self._default = NEWEST_ONLY if latency else "nothing was timed"
-        self._rows = {(row.case, row.batch): row for row in rows if row.form == PLAIN}
+        self._rows = {(row.case, row.batch): row for row in rows if row.form == PLAIN_FORM}
         self._absent = {(one.model, one.label, one.batch): one.reason for one in absent}
 
     def row(self, case: CaseEntry, batch: int) -> LatencyRow | None:

@@ -15,7 +15,7 @@ from onnx_conformance.report.document import PROVED_NOTHING
 
 OK, RED = 0, 1
 MOST_NAMED = 3  # cases in a sentence; below the table they all are
-WORDS = {
+WORDS_OF_KINDS = {
     PROVED: "passed",
     INCOMPLETE: "incomplete",
     FAILED: "red",
@@ -104,7 +104,9 @@ def answers(found: Comparison) -> list[str]:
 
 def _here(found: Comparison) -> str:
     counts = Counter(cell.kind for _, cell in found.cells(found.here))
-    others = "".join(f", {n} {WORDS[kind]}" for kind, n in counts.items() if kind != PROVED)
+    others = "".join(
+        f", {n} {WORDS_OF_KINDS[kind]}" for kind, n in counts.items() if kind != PROVED
+    )
     place = _machine(found, found.here) if found.recorded else f"{found.here} (here)"
     return f"{place}: {counts[PROVED]} of {counts.total()} cases passed{others}"
 
@@ -134,7 +136,7 @@ def place_sentence(found: Comparison, place: str) -> str:
 def _unlike(found: Comparison, place: str) -> str:
     """The verdicts that differ, the first few by name."""
     named = [
-        f"{line.name} ({WORDS[line.cells[place].kind]})"
+        f"{line.name} ({WORDS_OF_KINDS[line.cells[place].kind]})"
         for line in found.lines
         if differs(found, line, place)
     ]
@@ -217,7 +219,7 @@ def _verdict(line: VersionLine, places: Sequence[str]) -> str:
         cell = line.cells[place]
         groups.setdefault((cell.kind, cell.reason), []).append(place)
     return "; ".join(
-        f"{WORDS[kind]} on {', '.join(names)}" + (f" ({reason})" if reason else "")
+        f"{WORDS_OF_KINDS[kind]} on {', '.join(names)}" + (f" ({reason})" if reason else "")
         for (kind, reason), names in groups.items()
     )
 
@@ -243,7 +245,7 @@ def untimed(found: Comparison) -> list[str]:
 
 
 def headline(found: Comparison, status: int) -> str:
-    """The answer in one line, which promises no more than all places keep."""
+    """The answer in one line, with what other places lose."""
     if status == OK and (lost := worse(found)):
         return f"Nothing failed, but {'; '.join(lost)}"
     if status == OK and found.recorded:
@@ -278,7 +280,7 @@ def worth_timing(found: Comparison, place: str) -> bool:
 
 
 def unanswered(found: Comparison) -> list[str]:
-    """The places of which a question stays open: not judged, or not timed. Red is an answer."""
+    """The places without an answer: nothing failed there, and not all was judged and timed."""
     return [
         place
         for place in found.others

@@ -10,8 +10,8 @@ from markupsafe import Markup
 from onnx_conformance.perf.latency.latency_table import milliseconds, ratio_text
 from onnx_conformance.perf.latency.ratios import Ratio
 from onnx_conformance.perf.version_comparison import Comparison, VersionCell
-from onnx_conformance.perf.versions_document import RED, WORDS, VersionsDocument, worse
-from onnx_conformance.report.columns import FAILED, INCOMPLETE, PROVED
+from onnx_conformance.perf.versions_document import RED, WORDS_OF_KINDS, VersionsDocument, worse
+from onnx_conformance.report.columns import FAILED
 from onnx_conformance.report.pages import page
 from onnx_conformance.report.plots import (
     BAD,
@@ -29,8 +29,7 @@ from onnx_conformance.report.plots import (
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-CLASSES = {PROVED: "passed", INCOMPLETE: "partial"}  # of the page's style sheet
-LOOKS = {"faster": (OK, "o"), "slower": (WARN, "s"), "open": (SOFT, "o")}
+MARKS_BY_VERDICT = {"faster": (OK, "o"), "slower": (WARN, "s"), "open": (SOFT, "o")}
 LABELS, MARGIN = 0.31, 0.55  # share of the width for names, inches above and below
 LEAST_SPAN = 0.05  # of the axis on either side of 1, so that noise does not fill it
 LEGIBLE = 8.0  # points
@@ -42,7 +41,6 @@ def render(document: VersionsDocument) -> str:
     context = {
         "answer": document,
         "found": found,
-        "classes": CLASSES,
         "look": _look(found, document.exit_status),
         "plots": {batch: speeds(found, batch, f"p{batch}") for batch in found.batches},
     }
@@ -52,7 +50,7 @@ def render(document: VersionsDocument) -> str:
 def _look(found: Comparison, status: int) -> str:
     """How the box looks; green only where nothing is lost by going there."""
     if status == 0:
-        return "partial" if worse(found) else "passed"
+        return "incomplete" if worse(found) else "passed"
     return "failed" if status == RED else "skipped"
 
 
@@ -109,13 +107,13 @@ def _mark(axes: Axes, row: int, cell: VersionCell, batch: int) -> None:
     """A cell's interval, or in words why it has none."""
     ratio = cell.ratios.get(batch)
     if ratio is None:
-        words = "not timed" if cell.passed else WORDS[cell.kind]
+        words = "not timed" if cell.passed else WORDS_OF_KINDS[cell.kind]
         color = BAD if cell.kind == FAILED else SOFT
         axes.annotate(
             words, (1.0, row), xytext=(4, -3), textcoords="offset points",
             color=color, fontsize=LEGIBLE,
         )  # fmt: skip
         return
-    color, marker = LOOKS[ratio.verdict]
+    color, marker = MARKS_BY_VERDICT[ratio.verdict]
     axes.plot([ratio.low, ratio.high], [row, row], color=color, linewidth=2.0)
     axes.plot([ratio.value], [row], color=color, marker=marker, markersize=5)

@@ -17,8 +17,8 @@ from onnx_conformance.inputs.families import replayed
 from onnx_conformance.inputs.photographs import photographs
 from onnx_conformance.perf.options import PerfRun
 from onnx_conformance.plugin.state import (
-    PENDING,
     RUN,
+    UNPLANNED_CASES,
     VERDICTS,
     KnownRed,
     collector_of,
@@ -198,7 +198,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     if not (wanted and run.settings.ahead):
         return
     if hasattr(session.config, "workerinput"):
-        session.config.stash[PENDING] = wanted
+        session.config.stash[UNPLANNED_CASES] = wanted
     else:
         # what cannot be computed ahead fails again in the test that needs it, which reports it
         attempted(lambda: run_workers(session.config).plan(wanted), "compute ahead")
@@ -216,7 +216,7 @@ def plan_in_worker(config: pytest.Config, case: Case) -> None:
 
     A worker knows no more than the test that it runs; of a model it gets all cases or one.
     """
-    pending = config.stash.get(PENDING, {})
+    pending = config.stash.get(UNPLANNED_CASES, {})
     if case not in pending:
         return
     whole = getattr(config, "workerinput")[WHOLE_MODELS]  # noqa: B009 - of workers alone

@@ -25,12 +25,13 @@ from onnx_conformance.inputs.recipes import found_recipes
 from onnx_conformance.inputs.strategies import DEFAULT_EXAMPLES
 from onnx_conformance.inputs.tasks import TASKS
 from onnx_conformance.perf.options import PerfRun
-from onnx_conformance.plugin import options as conformance_options
 from onnx_conformance.plugin.collection import case_of, excluded_by_framework
 from onnx_conformance.plugin.collector import Collector
 from onnx_conformance.plugin.kept_verdicts import KeptVerdicts
+from onnx_conformance.plugin.options import options
+from onnx_conformance.plugin.registration import SHARED_RECORDS, adopt_records, shared_records
 from onnx_conformance.plugin.run_basis import chosen_tests, run_basis
-from onnx_conformance.plugin.run_options import SHARED, adopt_records, make_run, shared_records
+from onnx_conformance.plugin.run_options import make_run
 from onnx_conformance.plugin.state import (
     EVIDENCE,
     EXPLAINER,
@@ -47,7 +48,9 @@ from onnx_conformance.run.clock import Clock
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the suite's options, in a group of their own."""
     try:
-        conformance_options.add_options(parser.getgroup("conformance", "onnx-conformance"))
+        group = parser.getgroup("conformance", "onnx-conformance")
+        for option in options():
+            option.add_to(group.addoption)
     except UsageError as error:  # what the project says in pyproject.toml
         raise pytest.UsageError(str(error)) from error
 
@@ -93,7 +96,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_configure_node(node: Any) -> None:
     """A worker of xdist is given what this process has looked at."""
     if not node.config.getoption("evaluation_data"):  # of which a task is made
-        node.workerinput[SHARED] = shared_records(node.config.stash[RECORDS])
+        node.workerinput[SHARED_RECORDS] = shared_records(node.config.stash[RECORDS])
 
 
 def _prune(config: pytest.Config, run: PerfRun) -> None:

@@ -20,7 +20,8 @@ from onnx_conformance.checks.certificate import basis_of
 from onnx_conformance.core.case import Case
 from onnx_conformance.core.documents import ProbeFacts
 from onnx_conformance.core.errors import attempted
-from onnx_conformance.core.store import file_digest, key_of
+from onnx_conformance.core.files import file_digest
+from onnx_conformance.core.store import key_of
 from onnx_conformance.perf.options import PerfRun
 from onnx_conformance.plugin.run_basis import machine_basis, run_basis
 from onnx_conformance.run.run_workers import RunWorkers

@@ -17,9 +17,9 @@ from onnx_conformance.perf.latency.row_requests import (
 )
 from onnx_conformance.plugin.state import RUN, certificates, run_workers
 
-ROWS = pytest.StashKey[list[RowRequest]]()
-REQUIRED = pytest.StashKey[list[RowRequest]]()
-TIMING = pytest.StashKey[Bench]()
+REQUESTED_ROWS = pytest.StashKey[list[RowRequest]]()
+REQUIRED_ROWS = pytest.StashKey[list[RowRequest]]()
+BENCH = pytest.StashKey[Bench]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -28,8 +28,8 @@ def pytest_configure(config: pytest.Config) -> None:
     try:
         if run.timing.wanted:
             require_modules("timing", "pytest_benchmark", "scipy")
-        config.stash[ROWS] = list(requested_rows(run)) if run.timing.wanted else []
-        config.stash[REQUIRED] = list(required_rows(run)) if run.timing.wanted else []
+        config.stash[REQUESTED_ROWS] = list(requested_rows(run)) if run.timing.wanted else []
+        config.stash[REQUIRED_ROWS] = list(required_rows(run)) if run.timing.wanted else []
     except (CapabilityMissing, UsageError) as error:
         raise pytest.UsageError(str(error)) from error
     if not config.pluginmanager.has_plugin("benchmark"):
@@ -39,7 +39,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(CompareGuard(config, run), "compare-guard")
     if run.timing.wanted:
         report = LatencyReport(
-            lambda: config.stash[TIMING].groups if TIMING in config.stash else {}, run
+            lambda: config.stash[BENCH].groups if BENCH in config.stash else {}, run
         )
         config.pluginmanager.register(report, "latency-report")
 
@@ -48,17 +48,21 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """One test for each row of the table."""
     if not metafunc.definition.get_closest_marker("latency"):
         return
-    name, key = ("timed", ROWS) if "timed" in metafunc.fixturenames else ("required", REQUIRED)
+    name, key = (
+        ("timed", REQUESTED_ROWS)
+        if "timed" in metafunc.fixturenames
+        else ("required", REQUIRED_ROWS)
+    )
     rows = metafunc.config.stash[key]
     metafunc.parametrize(name, rows, ids=lambda row: row.id, indirect=True)
 
 
 def bench(config: pytest.Config) -> Bench:
     """The run's bench, made when a row is first needed."""
-    if TIMING not in config.stash:
-        config.stash[TIMING] = Bench(config.stash[RUN], run_workers(config), certificates(config))
-        config.add_cleanup(config.stash[TIMING].close)
-    return config.stash[TIMING]
+    if BENCH not in config.stash:
+        config.stash[BENCH] = Bench(config.stash[RUN], run_workers(config), certificates(config))
+        config.add_cleanup(config.stash[BENCH].close)
+    return config.stash[BENCH]
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import sys
 import sysconfig
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
-from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -15,15 +14,20 @@ from typing import Any
 import pytest
 
 from onnx_conformance.catalog.models import resolve_model
+from onnx_conformance.core.extras import installed
+from onnx_conformance.core.files import file_digest
 from onnx_conformance.core.project import project
 from onnx_conformance.core.spec import ModelSpec
-from onnx_conformance.core.store import file_digest
 from onnx_conformance.perf.options import PerfRun
 from onnx_conformance.run.cache_keys import source_digest
 
 # Settings that shape no verdict which is kept: where things are, and how long they may take.
 IDLE = ("cache_dir", "limit", "ahead", "in_process", "native_in_process")
-NAMED = ("calibration_data", "evaluation_data", "custom_op_libraries")  # by contents, below
+OPTIONS_THAT_NAME_FILES = (
+    "calibration_data",
+    "evaluation_data",
+    "custom_op_libraries",
+)  # by contents, below
 DRIVERS = (Path("/proc/driver/nvidia/version"), Path("/sys/module/amdgpu/version"))
 # Variables that the libraries which compute, or those that load them, read.
 READ = (
@@ -39,8 +43,15 @@ def run_basis(config: pytest.Config, run: PerfRun, folders: Iterable[Path]) -> d
         folders: those of the selected tests.
     """
     own, settings = project(), asdict(run.settings)
-    kept = {key: value for key, value in settings.items() if key not in (*IDLE, *NAMED)}
-    data = [settings[name] and _contents(Path(settings[name]), "**/*") for name in NAMED[:2]]
+    kept = {
+        key: value
+        for key, value in settings.items()
+        if key not in (*IDLE, *OPTIONS_THAT_NAME_FILES)
+    }
+    data = [
+        settings[name] and _contents(Path(settings[name]), "**/*")
+        for name in OPTIONS_THAT_NAME_FILES[:2]
+    ]
     libraries = [file_digest(Path(name)) for name in run.settings.custom_op_libraries]
     profile = config.getoption("hypothesis_profile", None)
     explained = [run.localize, run.bundles > 0]
@@ -60,7 +71,7 @@ def run_basis(config: pytest.Config, run: PerfRun, folders: Iterable[Path]) -> d
         "models and records": source_digest(*own.register),
         "tests": [_contents(folder, "*.py") for folder in sorted(folders)],
         "pytest's plugins": sorted(_plugins(config)),
-        "packages": sorted({(each.name, each.version) for each in metadata.distributions()}),
+        "packages": sorted({each.name for each in installed()}),
     }
 
 

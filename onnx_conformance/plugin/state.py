@@ -17,7 +17,7 @@ from onnx_conformance.perf.latency.certification import Certificates
 from onnx_conformance.perf.options import PerfRun
 from onnx_conformance.plugin.collector import Collector
 from onnx_conformance.plugin.kept_verdicts import KeptVerdicts
-from onnx_conformance.plugin.run_options import RegisteredNames
+from onnx_conformance.plugin.registration import RegisteredNames
 from onnx_conformance.run.run_workers import RunWorkers
 
 RUN = pytest.StashKey[PerfRun]()
@@ -26,7 +26,7 @@ EVIDENCE = pytest.StashKey[Evidence]()
 LAST_OF_CASE = pytest.StashKey[bool]()
 EXPLAINER = pytest.StashKey[Explainer]()
 CERTIFICATES = pytest.StashKey[Certificates]()
-PENDING = pytest.StashKey[dict[Case, set[str]]]()  # in a worker of xdist: to plan, by case
+UNPLANNED_CASES = pytest.StashKey[dict[Case, set[str]]]()  # in a worker of xdist: to plan, by case
 UPSTREAM = pytest.StashKey[tuple[str, ...]]()
 RECORDS = pytest.StashKey[RegisteredNames]()
 VERDICTS = pytest.StashKey[KeptVerdicts]()

@@ -5,13 +5,33 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from onnx_conformance.core.documents import CaseEntry
 
 PROVED, INCOMPLETE, FAILED = "passed", "incomplete", "failed"
 KNOWN, SKIPPED = "known_failure", "skipped"
 EDGE = "◇"  # beside the mark of a case with edge findings
-MARKS = {PROVED: "✓", INCOMPLETE: "incomplete", FAILED: "✗", KNOWN: "known failure", SKIPPED: "–"}
+
+
+class OutcomeMark(NamedTuple):
+    """How an outcome or verdict looks: a symbol beside a colour, and its word."""
+
+    symbol: str
+    word: str
+
+
+MARKS = {
+    PROVED: OutcomeMark("✓", "passed"),
+    INCOMPLETE: OutcomeMark("◐", "incomplete"),
+    FAILED: OutcomeMark("✗", "failed"),
+    "error": OutcomeMark("!", "error"),
+    "edge": OutcomeMark(EDGE, "edge finding"),
+    KNOWN: OutcomeMark("△", "known failure"),
+    "not_applicable": OutcomeMark("·", "not applicable"),
+    SKIPPED: OutcomeMark("–", "skipped"),
+}
+WORDED = (INCOMPLETE, KNOWN)  # verdicts that a cell of the terminal says in words
 RED_OUTCOMES = ("failed", "error")  # outcomes of checks
 MOST_DIGITS = 1e7  # above, a score is written with an exponent
 
@@ -117,7 +137,9 @@ def cell_of(case: CaseEntry) -> tuple[str, str]:
     if kind_of(case) == FAILED and red and ">" not in score:
         score = f"{red[0]} ({score})" if score else red[0]
     signs = [score, differs, EDGE if edge_of(case) else ""]
-    return MARKS[kind_of(case)], " ".join(filter(None, signs))
+    mark = MARKS[kind_of(case)]
+    text = mark.word if kind_of(case) in WORDED else mark.symbol
+    return text, " ".join(filter(None, signs))
 
 
 def edge_of(case: CaseEntry) -> list[str]:

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 OPTION = "--history"
 SCHEMA = 1
-SHOWN = 12  # runs on the page, the latest
-CHANGED = 1.5  # how many times larger or smaller a score is marked
+MOST_RUNS = 12  # runs on the page, the latest
+SCORE_CHANGE = 1.5  # how many times larger or smaller a score is marked
 RUNTIMES = re.compile(r"onnxruntime(?:-\w+)?")
 
 
@@ -152,7 +152,7 @@ def read(folder: Path) -> list[KeptRun]:
 
 def render(runs: list[KeptRun]) -> str:
     """The page of the latest runs."""
-    shown = sorted(runs, key=lambda run: run.started)[-SHOWN:]
+    shown = sorted(runs, key=lambda run: run.started)[-MOST_RUNS:]
     names = dict.fromkeys(name for run in shown for name in run.cases)
     before: Iterable[KeptRun | None] = [None, *shown[:-1]]
     heads = [
@@ -164,7 +164,7 @@ def render(runs: list[KeptRun]) -> str:
         "plot": _plot(shown, list(names)),
         "total": len(runs),
         "last": shown[-1] if shown else None,
-        "changed": CHANGED,
+        "changed": SCORE_CHANGE,
     }
     return page("history.html.j2", context)
 
@@ -229,4 +229,4 @@ def differs(old: Point, new: Point) -> bool:
     if old.score is None or new.score is None:
         return False
     low, high = sorted((old.score, new.score))
-    return high > CHANGED * low
+    return high > SCORE_CHANGE * low

@@ -6,14 +6,19 @@ import base64
 import gzip
 import json
 import math
-from typing import Any
+from collections.abc import Mapping
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 from onnx_conformance.core.documents import ResultsDocument
 from onnx_conformance.report import plots
-from onnx_conformance.report.columns import RED_OUTCOMES
+from onnx_conformance.report.columns import MARKS, RED_OUTCOMES
 from onnx_conformance.report.next_step import command_of
 from onnx_conformance.report.pages import clean, page
-from onnx_conformance.report.view import MARKS, CaseView, view
+from onnx_conformance.report.view import CaseView, view
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
 
 MOST_MATRIX = 80  # rows of a matrix that is not folded
 FIRST_CHECKS = 3  # failures of a case that are listed before the fold
@@ -32,6 +37,7 @@ def render(document: ResultsDocument) -> str:
             "worker_seconds": sum((document["time"].get("engine") or {}).values()),
             "most_rows": plots.MOST_ROWS,
             "marks": MARKS,
+            "mark": mark,
             "RED": RED_OUTCOMES,
             "first_checks": FIRST_CHECKS,
             "most_matrix": MOST_MATRIX,
@@ -40,12 +46,24 @@ def render(document: ResultsDocument) -> str:
         pack=_pack,
         count=_count,
         score=_score,
+        figures=_figures,
         used=_used,
         within=_within,
         seconds=_seconds,
         size=_size,
         shape=_shape,
     )
+
+
+@cache
+def mark(outcome: str, words: bool = True) -> Markup:
+    """An outcome's symbol with its word, which without ``words`` only screen readers read."""
+    from markupsafe import Markup
+
+    symbol, word = MARKS.get(outcome, ("?", outcome))
+    shown = Markup(" {}") if words else Markup('<span class="unseen"> {}</span>')
+    text = Markup('<span class="mark {}" title="{}">{}{}</span>')
+    return text.format(outcome, word, symbol, shown.format(word))
 
 
 def _scored(cases: list[CaseView]) -> list[tuple[str, str, float, float | None]]:
@@ -84,6 +102,10 @@ def _score(value: Any) -> str:
     if found is None:
         return "–"
     return ("∞" if found > 0 else "−∞") if math.isinf(found) else f"{found:.3g}"
+
+
+def _figures(statistics: Mapping[str, Any]) -> str:
+    return " · ".join(f"{name} {_score(figure)}" for name, figure in statistics.items())
 
 
 def _used(score: Any, budget: Any) -> int | None:

@@ -11,10 +11,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from onnx_conformance.core.documents import ResultsDocument
-from onnx_conformance.report.columns import EDGE
+from onnx_conformance.report.columns import EDGE, MARKS
 from onnx_conformance.report.pages import LINK, clean
 from onnx_conformance.report.view import (
-    MARKS,
     AbsentProvider,
     Failure,
     Matrix,

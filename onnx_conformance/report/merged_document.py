@@ -22,7 +22,7 @@ from onnx_conformance.report.document import (
 )
 from onnx_conformance.run.clock import Jobs, add_jobs
 
-ENDED = (0, 1, PROVED_NOTHING)  # exit statuses of runs that reached their end
+FINISHED_STATUSES = (0, 1, PROVED_NOTHING)  # exit statuses of runs that reached their end
 
 
 def merged(shards: Mapping[str, ResultsDocument], command: str) -> ResultsDocument:
@@ -109,7 +109,7 @@ def _ended_early(shards: Mapping[str, ResultsDocument]) -> list[str]:
     return [
         f"The run of {name} ended early (status {status})."
         for name, status in statuses.items()
-        if status not in ENDED
+        if status not in FINISHED_STATUSES
     ]
 
 

@@ -65,8 +65,8 @@ def _save(case: CaseEntry, folder: Path, name: str) -> dict[str, str]:
 
 
 GATE = "--gate"
-KEPT = "give the folder of artifacts that --save-onnx kept"
-AGAIN = "keep the baseline anew with --save-onnx"
+NAME_A_FOLDER = "give the folder of artifacts that --save-onnx kept"
+KEEP_ANEW = "keep the baseline anew with --save-onnx"
 # Of the manifest's entry of a case: each key, and the types of its value.
 FIELDS: dict[str, tuple[type, ...]] = {
     "file": (str,),
@@ -127,13 +127,13 @@ class Baseline:
         if case is None:
             raise UsageError(
                 f"{GATE}: {self.folder} has no case '{case_id}', which is new or was renamed; "
-                f"{AGAIN}"
+                f"{KEEP_ANEW}"
             )
         if not case.certified:
             how = "incomplete" if case.verdict == "passed" else f"as {case.verdict}"
             raise UncertifiedBaseline(
                 f"{GATE}: the baseline of {case_id} was judged {how}, so nothing is compared "
-                f"with it; {AGAIN} from a run in which it passes"
+                f"with it; {KEEP_ANEW} from a run in which it passes"
             )
         return case
 
@@ -158,27 +158,27 @@ def _manifest(root: Path) -> dict[str, Any]:
     if root.is_file():
         raise UsageError(_about_a_file(root))
     if not root.is_dir():
-        raise UsageError(f"{GATE}: there is no {root}; {KEPT}")
+        raise UsageError(f"{GATE}: there is no {root}; {NAME_A_FOLDER}")
     path = root / MANIFEST
     try:
         found = json.loads(path.read_bytes())
     except FileNotFoundError as error:
-        raise UsageError(f"{GATE}: {root} has no {MANIFEST}; {KEPT}") from error
+        raise UsageError(f"{GATE}: {root} has no {MANIFEST}; {NAME_A_FOLDER}") from error
     except OSError as error:
-        raise UsageError(f"{GATE}: cannot read {path} ({error.strerror}); {AGAIN}") from error
+        raise UsageError(f"{GATE}: cannot read {path} ({error.strerror}); {KEEP_ANEW}") from error
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"{GATE}: {path} is not JSON ({error}); {AGAIN}") from error
+        raise UsageError(f"{GATE}: {path} is not JSON ({error}); {KEEP_ANEW}") from error
     if not isinstance(found, dict) or type(found.get("schema")) is not int:
-        raise UsageError(f"{GATE}: {path} has no schema, so another tool wrote it; {AGAIN}")
+        raise UsageError(f"{GATE}: {path} has no schema, so another tool wrote it; {KEEP_ANEW}")
     if found["schema"] != SCHEMA:
         raise UsageError(
-            f"{GATE}: {path} has schema {found['schema']}, this suite reads {SCHEMA}; {AGAIN}"
+            f"{GATE}: {path} has schema {found['schema']}, this suite reads {SCHEMA}; {KEEP_ANEW}"
         )
     cases = found.get("cases")
     if not isinstance(cases, dict):
-        raise UsageError(f"{GATE}: {path} has no mapping 'cases'; {AGAIN}")
+        raise UsageError(f"{GATE}: {path} has no mapping 'cases'; {KEEP_ANEW}")
     if not cases:
-        raise UsageError(f"{GATE}: {path} lists no case, so it has nothing to compare; {AGAIN}")
+        raise UsageError(f"{GATE}: {path} lists no case, so it has nothing to compare; {KEEP_ANEW}")
     return cases
 
 
@@ -190,26 +190,28 @@ def _about_a_file(path: Path) -> str:
     if isinstance(found, dict) and "benchmarks" in found:
         return (
             f"{GATE}: {path} holds times of another run, and times of two runs cannot be "
-            f"compared; {KEPT}"
+            f"compared; {NAME_A_FOLDER}"
         )
-    return f"{GATE}: {path} is a file; {KEPT}"
+    return f"{GATE}: {path} is a file; {NAME_A_FOLDER}"
 
 
 def _case(root: Path, name: str, entry: Any) -> BaselineCase:
     where = f"{GATE}: {root / MANIFEST}, case '{name}'"
     if not isinstance(entry, dict):
-        raise UsageError(f"{where}: the entry is not a mapping; {AGAIN}")
+        raise UsageError(f"{where}: the entry is not a mapping; {KEEP_ANEW}")
     for key, kinds in FIELDS.items():
         if key not in entry:
-            raise UsageError(f"{where}: '{key}' is missing; {AGAIN}")
+            raise UsageError(f"{where}: '{key}' is missing; {KEEP_ANEW}")
         if not isinstance(entry[key], kinds) or isinstance(entry[key], bool) != (bool in kinds):
-            raise UsageError(f"{where}: '{key}' must not be {entry[key]!r}; {AGAIN}")
+            raise UsageError(f"{where}: '{key}' must not be {entry[key]!r}; {KEEP_ANEW}")
     files, sha256 = entry["files"], entry["sha256"]
     texts = [*files, *sha256, *entry["versions"].values()]
     if not files or len(files) != len(sha256) or not all(isinstance(text, str) for text in texts):
-        raise UsageError(f"{where}: 'sha256' must have one digest for each of 'files'; {AGAIN}")
+        raise UsageError(f"{where}: 'sha256' must have one digest for each of 'files'; {KEEP_ANEW}")
     if files[0] != entry["file"] or len(set(files)) < len(files):
-        raise UsageError(f"{where}: 'files' must begin with 'file' and name none twice; {AGAIN}")
+        raise UsageError(
+            f"{where}: 'files' must begin with 'file' and name none twice; {KEEP_ANEW}"
+        )
     return BaselineCase(
         name,
         tuple(root / file for file in files),
@@ -231,10 +233,10 @@ def _check_file(root: Path, case_id: str, path: Path, sha256: str) -> None:
             with path.open("rb") as stream:
                 found = hashlib.file_digest(stream, "sha256").hexdigest()
     except FileNotFoundError as error:
-        raise UsageError(f"{about} is missing; {AGAIN}") from error
+        raise UsageError(f"{about} is missing; {KEEP_ANEW}") from error
     except (OSError, ValueError) as error:
-        raise UsageError(f"{about} cannot be read ({error}); {AGAIN}") from error
+        raise UsageError(f"{about} cannot be read ({error}); {KEEP_ANEW}") from error
     if not inside:
-        raise UsageError(f"{about} lies outside of the folder; {AGAIN}")
+        raise UsageError(f"{about} lies outside of the folder; {KEEP_ANEW}")
     if found != sha256:
-        raise UsageError(f"{about} changed since it was kept (other sha256); {AGAIN}")
+        raise UsageError(f"{about} changed since it was kept (other sha256); {KEEP_ANEW}")

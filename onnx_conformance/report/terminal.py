@@ -17,9 +17,11 @@ from onnx_conformance.diagnose.messages import NOT_HERE, place_of
 from onnx_conformance.report.columns import (
     EDGE,
     EXPORTER,
+    FAILED,
     MODEL,
     cell_of,
     edge_of,
+    kind_of,
     passed_every_check,
     rows_of,
     score_of,
@@ -28,8 +30,9 @@ from onnx_conformance.report.critical_path import critical_path
 
 WIDTH = 100  # columns that the matrix may take
 MOST_ROWS = 80
+MOST_OPEN = 400  # cases that did not pass, of which more are in the page alone
 MOST_BASES = 12  # lines on what the verdicts of reference files rest on; the page has them all
-LONG = (MODEL.heading, EXPORTER.heading)  # columns whose texts may go on in the next line
+FOLDED_COLUMNS = (MODEL.heading, EXPORTER.heading)  # columns whose texts may go on in the next line
 STYLES = {"passed": "green", "failed": "bold red", "known_failure": "yellow", "skipped": "dim"}
 
 
@@ -48,16 +51,13 @@ def matrix(document: ResultsDocument) -> Table:
     pass every check; where the columns need more than 100 characters, every case has its own row.
     """
     judged = [case for case in document["cases"] if case["verdict"] != "skipped"]
-    options = [case for case in judged if case["option"] and passed_every_check(case)]
-    shown = [case for case in judged if case not in options]
-    title = "verdict, and worst score ≤ what is allowed"
-    if len(shown) > MOST_ROWS:
-        left = [case for case in shown if not passed_every_check(case)]
-        title += f" ({len(shown) - len(left)} cases that passed are not shown)"
-        shown = left
+    options = [case for case in judged if _passed_option(case)]
+    shown, left_out = _shown([case for case in judged if not _passed_option(case)])
+    title = f"verdict, and worst score ≤ what is allowed{left_out}"
     providers = list(dict.fromkeys(place_of(case) for case in judged))
-    models = list(dict.fromkeys(case["model"] for case in judged))
-    shown.sort(key=lambda case: models.index(case["model"]))  # export options beside their model
+    names = dict.fromkeys(case["model"] for case in judged)
+    models = {name: place for place, name in enumerate(names)}
+    shown.sort(key=lambda case: models[case["model"]])  # export options beside their model
     headings, rows = rows_of(shown)
     table = _table(
         title, [*headings, *providers], _matrix_by_provider(rows, options, len(headings), providers)
@@ -67,11 +67,27 @@ def matrix(document: ResultsDocument) -> Table:
     return _table(title, [*headings, "provider", "verdict"], _matrix_by_case(rows))
 
 
+def _passed_option(case: CaseEntry) -> bool:
+    return case["option"] and passed_every_check(case)
+
+
+def _shown(cases: list[CaseEntry]) -> tuple[list[CaseEntry], str]:
+    """The cases that the matrix has room for, failed ones first, and what it leaves out."""
+    if len(cases) <= MOST_ROWS:
+        return cases, ""
+    open_ = [case for case in cases if not passed_every_check(case)]
+    text = f"{len(cases) - len(open_)} cases that passed"
+    if len(open_) > MOST_OPEN:
+        text += f" and {len(open_) - MOST_OPEN} that did not"
+        open_.sort(key=lambda case: kind_of(case) != FAILED)
+    return open_[:MOST_OPEN], f" ({text} are not shown)"
+
+
 def _table(title: str, headings: Sequence[str], rows: list[list[str]]) -> Table:
     """A table in which each model is named once."""
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for heading in headings:  # a long name goes on in the next line, so that no verdict is cut
-        table.add_column(heading, no_wrap=heading not in LONG, overflow="fold")
+        table.add_column(heading, no_wrap=heading not in FOLDED_COLUMNS, overflow="fold")
     before = None
     for model, *texts in rows:
         table.add_row(model if model != before else "", *texts)
@@ -145,7 +161,7 @@ def stages(time: TimeTable) -> list[str]:
 
 
 def longest(document: ResultsDocument) -> list[str]:
-    """What no number of processes shortens, where several models share a run."""
+    """The critical path, which more processes do not shorten; none of a single model."""
     path = critical_path(document)
     if path is None or len({case["model"] for case in document["cases"]}) < 2:
         return []

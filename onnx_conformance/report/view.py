@@ -6,27 +6,21 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from textwrap import dedent
-from typing import NamedTuple
 
 from onnx_conformance.core.documents import CaseEntry, CheckRow, ProbeFacts, ResultsDocument
 from onnx_conformance.diagnose.messages import place_of
 from onnx_conformance.report.columns import (
-    EDGE,
+    INCOMPLETE,
     OPSET,
+    PROVED,
     RED_OUTCOMES,
+    SKIPPED,
     edge_of,
-    incomplete,
+    kind_of,
     rows_of,
     score_of,
 )
 from onnx_conformance.report.next_step import case_command, command_of
-
-
-class OutcomeMark(NamedTuple):
-    """How an outcome looks: a symbol and a colour, so that no one depends on colour alone."""
-
-    symbol: str
-    word: str
 
 
 @dataclass(frozen=True)
@@ -34,7 +28,7 @@ class CaseView:
     """A case of the document, and how it is shown.
 
     Args:
-        verdict: the document's, or ``partial`` where it passed only some of its checks.
+        verdict: the document's, or ``incomplete`` where it passed only some of its checks.
         figure: its worst score as the matrix shows it.
         counts: how many checks ended how.
         again: the command that judges it again, or nothing.
@@ -135,7 +129,7 @@ class View:
     """What the page and the Markdown show of a document, worked out.
 
     Args:
-        verdict: of the run, a key of ``MARKS``; ``headline`` says it in words.
+        verdict: of the run, a key of ``MARKS`` of :mod:`.columns`; ``headline`` says it in words.
         verdicts: how many cases ended how.
         outcomes: how many checks ended how.
         shown: the cases but those of absent providers; ``models`` has them by model.
@@ -153,10 +147,7 @@ class View:
     @property
     def models(self) -> dict[str, list[CaseView]]:
         """The cases by model, in the order of the document."""
-        groups: dict[str, list[CaseView]] = {}
-        for case in self.shown:
-            groups.setdefault(case.entry["model"], []).append(case)
-        return groups
+        return _by_model(self.shown)
 
     @property
     def packed(self) -> bool:
@@ -170,17 +161,6 @@ class View:
         return [self.shown[start : start + CHUNK] for start in starts]
 
 
-MARKS = {
-    "passed": OutcomeMark("✓", "passed"),
-    "partial": OutcomeMark("◐", "incomplete"),
-    "failed": OutcomeMark("✗", "failed"),
-    "error": OutcomeMark("!", "error"),
-    "edge": OutcomeMark(EDGE, "edge finding"),
-    "known_failure": OutcomeMark("△", "known failure"),
-    "not_applicable": OutcomeMark("·", "not applicable"),
-    "skipped": OutcomeMark("–", "skipped"),
-}
-VERDICTS = {"passed": "passed", "incomplete": "partial", "proved nothing": "skipped"}
 OPEN_FAILURES = 3  # cases whose first failure is unfolded
 MOST_WHOLE = 100  # cases whose details stand in the page as they are; of more they are packed
 CHUNK = 50  # cases that are packed together
@@ -200,7 +180,7 @@ def view(document: ResultsDocument) -> View:
     shown = [
         CaseView(
             entry=case,
-            verdict="partial" if incomplete(case) else case["verdict"],
+            verdict=kind_of(case),
             figure=score_of(case),
             anchor=f"case-{number}",
             counts=_counts(case["checks"]),
@@ -229,9 +209,7 @@ def _headline(verdict: str, cases: Counter[str]) -> tuple[str, str]:
     red = cases["failed"]
     if verdict == "red":
         return "failed", f"Red: {red} {'case' if red == 1 else 'cases'}" if red else "Red"
-    if verdict == "incomplete":
-        return "partial", "Incomplete"
-    return VERDICTS.get(verdict, "skipped"), verdict.capitalize()
+    return verdict if verdict in (PROVED, INCOMPLETE) else SKIPPED, verdict.capitalize()
 
 
 def _absent(name: str, probe: ProbeFacts, cases: list[CaseEntry]) -> AbsentProvider:
@@ -304,8 +282,7 @@ def matrix(cases: list[CaseView]) -> Matrix:
     opsets = sorted({_opset(case) for case in entries})
     wide = len(providers) > 1
     notes: dict[tuple[str, str], Note] = {}
-    models = list(dict.fromkeys(case["model"] for case in entries))
-    by_model = sorted(entries, key=lambda case: models.index(case["model"]))
+    by_model = [case.entry for group in _by_model(cases).values() for case in group]
     columns, rows = rows_of(by_model, without=None if wide else OPSET)
     spans = Counter(texts[0] for texts, _ in rows)
     listed: list[MatrixRow] = []
@@ -322,6 +299,13 @@ def matrix(cases: list[CaseView]) -> Matrix:
         )
     headings = providers if wide else [f"opset {opset or '?'}" for opset in opsets]
     return Matrix(columns, headings, listed, list(notes.values()))
+
+
+def _by_model(cases: Iterable[CaseView]) -> dict[str, list[CaseView]]:
+    groups: dict[str, list[CaseView]] = {}
+    for case in cases:
+        groups.setdefault(case.entry["model"], []).append(case)
+    return groups
 
 
 def _opset(case: CaseEntry) -> int:

@@ -18,7 +18,7 @@ from importlib import metadata
 from pathlib import Path
 
 from onnx_conformance.catalog.devices import drivers
-from onnx_conformance.catalog.exporters import BESIDE, Exporter, judged_packages
+from onnx_conformance.catalog.exporters import UNNAMED_PACKAGES, Exporter, judged_packages
 from onnx_conformance.catalog.frameworks import FRAMEWORKS
 from onnx_conformance.catalog.variants import Variant
 from onnx_conformance.core.case import Case
@@ -166,7 +166,7 @@ def photograph_key(photograph: str, preprocessing: Preprocessing) -> str:
 
 def environment() -> Environment:
     """Versions, processor and platform, for headers and reports."""
-    packages = (*judged_packages(), *BESIDE, "hypothesis", "pytest")
+    packages = (*judged_packages(), *UNNAMED_PACKAGES, "hypothesis", "pytest")
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),

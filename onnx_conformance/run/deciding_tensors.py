@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from onnx_conformance.run.run_workers import RunWorkers
 
 # What gives floating numbers that are decisions themselves.
-STEPS = ("Round", "Floor", "Ceil", "Sign", "Identity", "Cast")
+STEP_OPERATORS = ("Round", "Floor", "Ceil", "Sign", "Identity", "Cast")
 # Native operators, in any framework's spelling, whose results are decisions: a tensor that follows
 # from them may turn in single elements by rounding. Asked of native, which no file can change.
 DECISIONS = {
@@ -96,7 +96,7 @@ def _before(
         producer = graph.producer.get(name)
         if producer is None:
             continue  # an input of the model
-        if types.get(name, 0) in FLOATS and producer.operator not in STEPS:
+        if types.get(name, 0) in FLOATS and producer.operator not in STEP_OPERATORS:
             yield name
         else:
             yield from _before(graph, producer, types, seen)

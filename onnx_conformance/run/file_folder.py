@@ -13,8 +13,9 @@ from typing import Any
 from onnx_conformance.catalog.models import Pointer, read_pointer
 from onnx_conformance.core.errors import UsageError, WorkerDied, WorkerError
 from onnx_conformance.core.file_roles import CALLS_OF_MERGED, MERGED, TOGETHER, chains, roles
+from onnx_conformance.core.files import file_digest
 from onnx_conformance.core.settings import Limits
-from onnx_conformance.core.store import Store, file_digest, key_of
+from onnx_conformance.core.store import Store, key_of
 from onnx_conformance.core.text import one_line, printable
 from onnx_conformance.run.cache_keys import source_digest
 from onnx_conformance.run.external_artifacts import SUFFIX, labelled

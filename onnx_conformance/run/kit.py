@@ -22,17 +22,16 @@ from numpy.typing import NDArray
 from onnx_conformance.catalog.providers import CPU, PROVIDERS, Provider
 from onnx_conformance.core.arrays import Outputs
 from onnx_conformance.core.errors import CapabilityMissing
-from onnx_conformance.core.files import PACKAGE
+from onnx_conformance.core.files import PACKAGE, file_digest
 from onnx_conformance.core.plain_outputs import is_keys
-from onnx_conformance.core.store import file_digest
 from onnx_conformance.core.worker_messages import RunResult, SessionRequest
 from onnx_conformance.run.worker_client import ProcessWorkerClient
 
 RECORDED_IN, RUNNER = "kit:", "run.py"
 FORMAT = 1
-PROFILED = 7  # runs of a session whose work is measured
+PROFILED_RUNS = 7  # runs of a session whose work is measured
 # A session that answers no more, the probe's or an edited copy's, is profiled for placement alone.
-FEW = 2
+FEW_REQUESTS = 2
 
 
 @dataclass(frozen=True)
@@ -154,7 +153,7 @@ class KitWriter:
 
 def _profiled(requests: int) -> int:
     """Runs that are profiled: 1 where that is done only if nothing else tells the placement."""
-    return PROFILED if requests > FEW else min(requests, 1)
+    return PROFILED_RUNS if requests > FEW_REQUESTS else min(requests, 1)
 
 
 def opened_there(provider: Provider, threads: int) -> dict[str, Any]:

@@ -22,7 +22,10 @@ EXPORT = "export"
 RUNTIME = "runtime"
 _KEYS = ("cases", "check", "says", "reason", "link", "versions")
 _MORE = ("provider", "operators")
-LEAST = {"says": 12, "reason": 20}  # characters, below which a text says nothing in particular
+SHORTEST_TEXTS = {
+    "says": 12,
+    "reason": 20,
+}  # characters, below which a text says nothing in particular
 # Names that nobody gives: a glob that takes most of them takes any model by any exporter.
 _ANY_NAMES = tuple(f"{letter}{place}qz" for place, letter in enumerate(ascii_lowercase))
 
@@ -109,8 +112,8 @@ def _entry(entry: YamlNode, checks: tuple[str, ...]) -> KnownFailure:
     failure = KnownFailure(
         cases=found["cases"].text(),
         check=found["check"].choice(checks),
-        says=found["says"].text(least=LEAST["says"]),
-        reason=found["reason"].text(least=LEAST["reason"]),
+        says=found["says"].text(least=SHORTEST_TEXTS["says"]),
+        reason=found["reason"].text(least=SHORTEST_TEXTS["reason"]),
         link=found["link"].link(),
         versions=found["versions"].specifiers(),
         provider=found["provider"].text(0) if "provider" in found else "",

@@ -23,12 +23,13 @@ from onnx_conformance.core.case import Case, DerivedCase, ExternalCase
 from onnx_conformance.core.documents import FileFacts
 from onnx_conformance.core.errors import StageFailure
 from onnx_conformance.core.extras import require_modules
+from onnx_conformance.core.files import file_digest
 from onnx_conformance.core.native_constants import Constant, read_constants
 from onnx_conformance.core.native_request import Description, NativeRequest
 from onnx_conformance.core.onnx_file import inspect
 from onnx_conformance.core.settings import Settings
 from onnx_conformance.core.spec import ModelSpec, Preprocessing
-from onnx_conformance.core.store import CacheEntry, Store, file_digest
+from onnx_conformance.core.store import CacheEntry, Store
 from onnx_conformance.inputs.batch_layout import file_layout
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.inputs.samples import calibration_inputs, user_inputs

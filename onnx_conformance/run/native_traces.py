@@ -21,7 +21,7 @@ from onnx_conformance.core.traces import NativeTensorRecord, TensorRecord
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.run.run_workers import RunWorkers
 
-KEPT = 3  # native traces: an image model's needs some hundred megabytes on disk
+MOST_TRACES = 3  # native traces: an image model's needs some hundred megabytes on disk
 
 
 class NativeTrace:
@@ -109,7 +109,7 @@ def native_trace(workers: RunWorkers, model: ModelSpec, inputs: Inputs) -> Nativ
             folder.cleanup()
             raise
         kept[key] = NativeTrace(records, Path(folder.name)), folder
-        while len(kept) > KEPT:
+        while len(kept) > MOST_TRACES:
             kept.popitem(last=False)[1][1].cleanup()
     kept.move_to_end(key)
     return kept[key][0]

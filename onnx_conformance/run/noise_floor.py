@@ -34,7 +34,7 @@ class NoiseFloor:
         return str(ComputeMode(self.precision, device=self.device)) if self.device else ""
 
 
-PLAIN = NoiseFloor()
+FLOAT32_NOISE_FLOOR = NoiseFloor()
 
 
 def noise_floor_of(case: Case) -> NoiseFloor:

@@ -16,7 +16,7 @@ from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.inputs.recipes import Inputs
 
 INPUT_SETS_TO_UNMASK = 5  # one saturated softmax may be float32 by chance
-FAINT = 2.0**-40  # of a value: far below float32's epsilon, far above float64's
+LEAST_EFFECT = 2.0**-40  # of a value: far below float32's epsilon, far above float64's
 
 
 def oracle_problem(
@@ -78,7 +78,7 @@ def _keeps_float64(
         if all(np.unique(inputs[name]).size <= 2 for name in real):
             continue
         between = Inputs(
-            (name, array.astype(np.float64) * (1.0 - FAINT * rng.random(array.shape)))
+            (name, array.astype(np.float64) * (1.0 - LEAST_EFFECT * rng.random(array.shape)))
             if name in real
             else (name, array)
             for name, array in inputs.items()

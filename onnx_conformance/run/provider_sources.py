@@ -20,7 +20,7 @@ from onnx_conformance.run.worker_client import ProcessWorkerClient
 from onnx_conformance.run.worker_queue import worker_at
 
 KIND = "onnxruntime"
-SHARED = ("libraries", "device")  # stages at which a provider's modes fail alike
+SHARED_STAGES = ("libraries", "device")  # stages at which a provider's modes fail alike
 
 
 def survey(names: Iterable[str], limit: float) -> dict[str, ProbeResult]:
@@ -51,7 +51,7 @@ def _modes(group: list[Provider], model: Path, limit: float) -> dict[str, ProbeR
     """The results of a provider's modes; a library or device that one lacks, all lack."""
     found: dict[str, ProbeResult] = {}
     for each in group:
-        lack = next((result for result in found.values() if result.stage in SHARED), None)
+        lack = next((result for result in found.values() if result.stage in SHARED_STAGES), None)
         found[each.name] = replace(lack, seconds=0.0) if lack else _probed(each, model, limit)
     return found
 

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from onnx_conformance.core.errors import HostLost
+from onnx_conformance.core.files import file_digest
 from onnx_conformance.core.plain_outputs import coded
-from onnx_conformance.core.store import file_digest
 from onnx_conformance.core.worker_messages import RunResult
 from onnx_conformance.run.kit import SessionKey
 

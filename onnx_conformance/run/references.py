@@ -18,7 +18,7 @@ import numpy as np
 from onnx_conformance.core.arrays import Arrays, Outputs
 from onnx_conformance.core.budget import Reference
 from onnx_conformance.core.compute_modes import FLOAT32, FLOAT64, REFERENCE_MODES, REPLICAS
-from onnx_conformance.core.errors import CapabilityMissing, StageFailure
+from onnx_conformance.core.errors import CapabilityMissing, Stage, StageFailure
 from onnx_conformance.core.settings import Settings
 from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.core.store import CacheEntry, Store, key_of
@@ -30,7 +30,7 @@ from onnx_conformance.inputs.padding import open_by_error
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.run import cache_keys
 from onnx_conformance.run.native_side import Memo, NativeSide, native_request, read_weights
-from onnx_conformance.run.noise_floor import PLAIN, NoiseFloor
+from onnx_conformance.run.noise_floor import FLOAT32_NOISE_FLOOR, NoiseFloor
 from onnx_conformance.run.oracle_check import oracle_problem
 from onnx_conformance.run.user_models import refuse_edited
 from onnx_conformance.run.worker_queue import WorkerQueue
@@ -50,7 +50,7 @@ class _Native:
     weights: CacheEntry
     settings: Settings
 
-    def call(self, stage: str, what: str, method: str, **arguments: Any) -> Any:
+    def call(self, stage: Stage, what: str, method: str, **arguments: Any) -> Any:
         """Call the worker on this model, in the queue's thread."""
         return self.queue.call(
             stage,
@@ -121,7 +121,10 @@ class NativeAnswers:
         return queue.submit(lambda: work(_Native(queue, model, entry.result(), self._settings)))
 
     def submit_references(
-        self, model: ModelSpec, input_sets: Iterable[Inputs], noise_floor: NoiseFloor = PLAIN
+        self,
+        model: ModelSpec,
+        input_sets: Iterable[Inputs],
+        noise_floor: NoiseFloor = FLOAT32_NOISE_FLOOR,
     ) -> None:
         """Oracle and native on each of the inputs, in the compute modes of a class of precision.
 
@@ -166,7 +169,7 @@ class NativeAnswers:
         call, modes = native_layout(model).calls(inputs)[0], [FLOAT64, FLOAT32, REPLICAS[0]]
         return self._ask(model, "oracle", "trace", modes=modes, inputs=call, folder=str(folder))
 
-    def _ask(self, model: ModelSpec, stage: str, method: str, **arguments: Any) -> Future[Any]:
+    def _ask(self, model: ModelSpec, stage: Stage, method: str, **arguments: Any) -> Future[Any]:
         """The worker's answer to a question about the model, once the model is prepared."""
         return self._submit(model, lambda native: native.call(stage, method, method, **arguments))
 

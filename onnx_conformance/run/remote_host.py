@@ -20,8 +20,7 @@ from typing import Any, TypeVar
 import execnet
 
 from onnx_conformance.core.errors import CapabilityMissing, ConformanceError, HostLost, WorkerDied
-from onnx_conformance.core.files import PACKAGE
-from onnx_conformance.core.store import file_digest
+from onnx_conformance.core.files import PACKAGE, file_digest
 from onnx_conformance.core.worker_messages import SessionRequest
 from onnx_conformance.run.cache_keys import source_digest
 from onnx_conformance.run.worker_client import ProcessWorkerClient

@@ -36,7 +36,7 @@ from onnx_conformance.run.native_side import (
     native_request,
     read_weights,
 )
-from onnx_conformance.run.noise_floor import PLAIN, NoiseFloor, noise_floor_of
+from onnx_conformance.run.noise_floor import FLOAT32_NOISE_FLOOR, NoiseFloor, noise_floor_of
 from onnx_conformance.run.probe import ProbeResult
 from onnx_conformance.run.references import NativeAnswers
 from onnx_conformance.run.runtime_side import RuntimeSide
@@ -45,7 +45,7 @@ from onnx_conformance.run.worker_queue import WorkerQueues
 
 T = TypeVar("T")
 
-REFUSED = ("empty", "malformed")  # families that a session may refuse
+REFUSABLE_FAMILIES = ("empty", "malformed")  # families that a session may refuse
 
 
 class RunWorkers:
@@ -88,7 +88,7 @@ class RunWorkers:
         return read_weights(self._clock.wait(self._native.model(model), model.framework))
 
     def reference(
-        self, model: ModelSpec, inputs: Inputs, noise_floor: NoiseFloor = PLAIN
+        self, model: ModelSpec, inputs: Inputs, noise_floor: NoiseFloor = FLOAT32_NOISE_FLOOR
     ) -> Reference:
         """Oracle and native on inputs, with the compute modes of a class of precision.
 
@@ -101,7 +101,10 @@ class RunWorkers:
         return found
 
     def references(
-        self, model: ModelSpec, input_sets: Sequence[Inputs], noise_floor: NoiseFloor = PLAIN
+        self,
+        model: ModelSpec,
+        input_sets: Sequence[Inputs],
+        noise_floor: NoiseFloor = FLOAT32_NOISE_FLOOR,
     ) -> list[Reference | str]:
         """References of several inputs, computed together; the reason where native refuses."""
         found = self._references(model, input_sets, noise_floor)
@@ -117,7 +120,7 @@ class RunWorkers:
 
     def native(self, model: ModelSpec, inputs: Inputs) -> Outputs:
         """Native's answer to inputs in float32."""
-        if (model.name, inputs.digest, PLAIN) in self._answers.references:
+        if (model.name, inputs.digest, FLOAT32_NOISE_FLOOR) in self._answers.references:
             return self.reference(model, inputs).native
         self._answers.submit_answers(model, [inputs])
         future, place = self._answers.answers[(model.name, inputs.digest)]
@@ -280,7 +283,7 @@ class RunWorkers:
     def _plan_native(
         self, model: ModelSpec, plan: InputPlan, noise_floors: Iterable[NoiseFloor]
     ) -> None:
-        for noise_floor in (PLAIN, *noise_floors):
+        for noise_floor in (FLOAT32_NOISE_FLOOR, *noise_floors):
             self._plan_references(model, plan, noise_floor)
         self._answers.submit_answers(model, plan.native)
         for inputs in plan.attempts:
@@ -322,4 +325,4 @@ def _ready(future: Future[T] | None) -> T | None:
 
 def _risky_last(family: str) -> tuple[bool, str]:
     """Put inputs that a session may refuse last: some providers answer wrongly afterwards."""
-    return family in REFUSED, family
+    return family in REFUSABLE_FAMILIES, family

@@ -20,8 +20,8 @@ from onnx_conformance.catalog.providers import DEFAULT_PROVIDERS, PROVIDERS, coa
 from onnx_conformance.catalog.variants import VARIANTS
 from onnx_conformance.core.case import Case, ExportOptions, ExternalCase
 from onnx_conformance.core.errors import UsageError
+from onnx_conformance.core.files import file_digest
 from onnx_conformance.core.spec import ModelSpec
-from onnx_conformance.core.store import file_digest
 from onnx_conformance.core.text import printable
 from onnx_conformance.core.tolerances import FLOAT32
 from onnx_conformance.run.external_artifacts import SUFFIX, asked_opset, labelled

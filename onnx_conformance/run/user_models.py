@@ -18,9 +18,8 @@ from onnx_conformance.core.errors import (
     WorkerDied,
     WorkerError,
 )
-from onnx_conformance.core.files import PROGRAM
+from onnx_conformance.core.files import PROGRAM, file_digest
 from onnx_conformance.core.spec import ModelSpec, spec_as_data, spec_from_data
-from onnx_conformance.core.store import file_digest
 from onnx_conformance.core.text import resembling
 from onnx_conformance.core.worker_messages import DescribedModels
 from onnx_conformance.run.external_artifacts import labelled

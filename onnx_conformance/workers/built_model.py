@@ -5,8 +5,8 @@ from __future__ import annotations
 import copy
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,24 @@ class FileOracle:
         return tuple(sorted(f"{domain}:{kind}" for domain, kind in self.by_runtime))
 
 
+@dataclass
+class Observed:
+    """What the calls of a model showed so far, where its framework can tell.
+
+    Args:
+        precision: the class of precision in which its first call multiplied, or its layers ask to;
+            empty before that call, and for float32.
+        bfloat16: places of the outputs that were given in bfloat16.
+        exact: places of the outputs that nothing in half precision reached in the first call.
+        in_float64: its answers in float64, of what ``float64_problem`` was asked.
+    """
+
+    precision: str = ""
+    bfloat16: set[int] = field(default_factory=set)
+    exact: set[int] | None = None
+    in_float64: list[Arrays] = field(default_factory=list)
+
+
 @dataclass(frozen=True, kw_only=True)
 class BuiltModel:
     """A built model as validation and inference of its spec see it, whatever it is written in.
@@ -54,11 +72,7 @@ class BuiltModel:
         oracle: of an ONNX file, how it is computed in float64.
         weights: how many numbers its weights hold, without tables that are read by index; 0 where
             nobody knows.
-        computes: the class of precision in which its first call multiplied, or its layers ask to;
-            empty before that call, and for float32.
-        bfloat16: places of the outputs that its calls so far gave in bfloat16.
-        exact: places of the outputs that nothing in half precision reached in its first call.
-        in_float64: its answers in float64, of what ``float64_problem`` was asked.
+        seen: what its calls show, as they are made.
     """
 
     framework: str
@@ -73,10 +87,7 @@ class BuiltModel:
     notes: tuple[str, ...] = ()
     oracle: Callable[[Sequence[Inputs]], FileOracle] | None = None
     weights: int = 0
-    computes: Sequence[str] = ()
-    bfloat16: Collection[int] = ()
-    exact: Collection[int] = ()
-    in_float64: Sequence[Arrays] = ()
+    seen: Observed = field(default_factory=Observed)
 
 
 class UserModels(ABC):

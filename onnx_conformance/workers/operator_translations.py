@@ -17,7 +17,7 @@ from onnx_conformance.workers.server import load_object
 
 WITHOUT_HANDLERS = ("tf2onnx_saved_model", "keras_export")  # a command line, and Keras' own
 FROM_OPSET = 9  # a symbolic function serves the opsets from the one on that it is registered for
-NAMED = re.compile(r"\b(?P<name>[A-Za-z_]\w*::\w+)")
+OPERATOR_NAME = re.compile(r"\b(?P<name>[A-Za-z_]\w*::\w+)")
 ADDED_IN = re.compile(r"added in (?:opset )?version (?P<opset>\d+)")
 TARGET = re.compile(r"op='(?P<space>\w+)\.(?P<name>\w+)', overload='(?P<overload>\w+)'")
 
@@ -96,46 +96,45 @@ def translation_errors(route: str, argument: str) -> Iterator[None]:
         raise MissingTranslation(reason) from error
 
 
-def _lacking(error: BaseException | None) -> str | None:
-    """The operator that an error of torch's exporters says has no translation."""
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """The error, and those that led to it."""
     while error is not None:
-        kind, text = type(error).__name__, str(error)
+        yield error
+        error = error.__cause__
+
+
+def _lacking(error: BaseException) -> str | None:
+    """The operator that an error of torch's exporters says has no translation."""
+    for one in _causes(error):
+        kind, text = type(one).__name__, str(one)
         if kind == "UnsupportedOperatorError":
-            found = NAMED.search(text)
+            found = OPERATOR_NAME.search(text)
             return found["name"] if found else None
         if kind == "DispatchError":
             target = TARGET.search(text)
             return _name(target) if target else None
-        error = error.__cause__
     return None
 
 
-def _failed_pass(error: BaseException | None) -> str:
+def _failed_pass(error: BaseException) -> str:
     """What went wrong in torch_dynamo's optimisation; empty where the error is not of one.
 
     onnx_ir wraps it in an error for each pass that the pass ran in, which names objects alone.
     """
     if type(error).__name__ != "PassError":
         return ""
-    causes = []
-    while error is not None:
-        if type(error).__name__ != "PassError":
-            causes.append(f"{type(error).__name__}: {error}")
-        error = error.__cause__
+    named = ((type(one).__name__, one) for one in _causes(error))
+    causes = ": ".join(f"{kind}: {one}" for kind, one in named if kind != "PassError")
     return (
-        f"the exporter's optimisation of the graph failed: {': '.join(causes) or 'cause unknown'}; "
+        f"the exporter's optimisation of the graph failed: {causes or 'cause unknown'}; "
         "export by torch_torchscript, or by torch.onnx.export(..., optimize=False)"
     )
 
 
-def _added_in(error: BaseException | None) -> str:
+def _added_in(error: BaseException) -> str:
     """The opset from which the route can write the operator, where torch names one."""
-    while error is not None:
-        found = ADDED_IN.search(str(error))
-        if found:
-            return found["opset"]
-        error = error.__cause__
-    return ""
+    found = (ADDED_IN.search(str(one)) for one in _causes(error))
+    return next((one["opset"] for one in found if one), "")
 
 
 def _newer(route: str, name: str, opset: str) -> str:

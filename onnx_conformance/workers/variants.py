@@ -182,7 +182,7 @@ def _quantise(source: Path, target: Path, calibration: list[Inputs], method: str
         quantize_static(
             prepared,
             target,
-            _reader(calibration),
+            _Reader(calibration),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=sorted({*QDQRegistry, *QLinearOpsRegistry} - NOT_QUANTISED),
             per_channel=True,
@@ -212,21 +212,17 @@ def _prepared(source: Path, folder: Path) -> Path:
     return prepared
 
 
-def _reader(calls: Iterable[Inputs]) -> Any:
-    """The inputs, under the file's names, as the calibrator reads them.
+class _Reader:
+    """The inputs, under the file's names, as ONNX Runtime's calibrator reads them.
 
     Calls are of one size, which the collector of histograms wants.
     """
-    from onnxruntime.quantization import CalibrationDataReader
 
-    class Reader(CalibrationDataReader):  # type: ignore[misc] # untyped
-        def __init__(self) -> None:
-            self._calls = iter([dict(inputs) for inputs in calls])
+    def __init__(self, calls: Iterable[Inputs]) -> None:
+        self._calls = iter([dict(inputs) for inputs in calls])
 
-        def get_next(self) -> dict[str, Any] | None:
-            return next(self._calls, None)
-
-    return Reader()
+    def get_next(self) -> dict[str, Any] | None:
+        return next(self._calls, None)
 
 
 def _saturates() -> bool:

@@ -13,7 +13,7 @@ from onnx_conformance.checks.controls import CONTROLS, AlteredSubject, edited
 from onnx_conformance.checks.registry import PLAIN_CASE
 from onnx_conformance.core.arrays import Outputs
 from onnx_conformance.core.budget import Reference
-from onnx_conformance.core.store import file_digest
+from onnx_conformance.core.files import file_digest
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.run.subject import Answer, Subject
 from studies.sabotage import RightOf, answer

@@ -26,7 +26,7 @@ class FallingBackend(OnnxRuntimeBackend):
     def fall(self, session: Any, input_sets: list[Any], fallback: bool) -> list[Any]:
         """Run after the device was lost; ``fallback`` allows what the suite forbids."""
         self.open(session)
-        opened = next(iter(self._sessions.values()))
+        opened, _ = next(iter(self._sessions.values()))
         opened._sess = Lost(opened._sess)
         if fallback:
             opened.enable_fallback()

@@ -11,9 +11,13 @@ from typing import Any
 
 import jsonschema
 
+from tests.meta.fork_server import SERVERS, SUPPORTED
+
 ROOT = Path(__file__).resolve().parents[2]
 CACHE = "CONFORMANCE_TEST_CACHE"  # the folder that conftest.py makes for a session of tests
 SCHEMA = ROOT / "onnx_conformance" / "report" / "results.schema.json"
+
+LONGEST = 600  # seconds of a run
 
 # What every small model is judged by.
 ORDINARY = tuple(f"tests/test_{part}.py" for part in ("structure", "function", "robustness"))
@@ -52,11 +56,11 @@ def run_suite(
 
     All runs of a session of these tests share one cache, so that a model that several of them
     certify is exported once. A run with a plugin, which may falsify what is cached, has one of its
-    own in ``folder``, and so have those of a study; ``arguments`` may name another.
+    own in ``folder``, and so have those of a study; ``arguments`` may name another. In a session of
+    these tests runs are forked (:mod:`tests.meta.fork_server`).
     """
     results = folder / "results.json"
-    command = [sys.executable, "-m", "pytest"]
-    command += ["-p", f"tests.meta.plugins.{plugin}"] if plugin else []
+    words = ["-p", f"tests.meta.plugins.{plugin}"] if plugin else []
     options = [
         f"--report-json={results}",
         f"--report-html={folder / 'report.html' if page else ''}",
@@ -64,13 +68,18 @@ def run_suite(
     if not any(argument.startswith(("--cache-dir", "--no-cache")) for argument in arguments):
         shared = None if plugin else os.environ.get(CACHE)
         options.append(f"--cache-dir={shared or folder / 'cache'}")
+    words += [*options, *arguments]
+    environment = environment_of_a_run()
+    if CACHE in os.environ and SUPPORTED:
+        return SuiteRun(SERVERS.run(words, ROOT, environment, LONGEST), results)
+    command = [sys.executable, "-m", "pytest", *words]
     finished = subprocess.run(
-        [*command, *options, *arguments],
+        command,
         cwd=ROOT,
-        env=environment_of_a_run(),
+        env=environment,
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=LONGEST,
         check=False,
     )
     return SuiteRun(finished, results)

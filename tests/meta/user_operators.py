@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from onnx_conformance.core.tolerances import shipped
-from onnx_conformance.workers.torch.introspect import unused_tensors
+from onnx_conformance.workers.torch.constants import constants_of
 from onnx_conformance.workers.torch.replicas import TorchReplica
 
 
@@ -34,7 +34,7 @@ class Backend:
         torch.set_num_threads(threads)
 
     def unused(self) -> list[str]:
-        return unused_tensors(Net().eval(), (torch.rand(2, 3, 4),))
+        return sorted(constants_of(Net().eval(), [(torch.rand(2, 3, 4),)]).idle)
 
     def errs_in_replicas(self) -> bool:
         x = torch.ones(2, 3)

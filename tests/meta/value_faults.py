@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from onnx_conformance.checks.controls import changed
+from onnx_conformance.core.files import file_digest
 from onnx_conformance.core.onnx_file import inspect
-from onnx_conformance.core.store import file_digest
 from onnx_conformance.run.subject import Artifact, Subject
 from studies.corpus import FAULTS, Fault, Site
 from studies.corpus.drafts import Draft

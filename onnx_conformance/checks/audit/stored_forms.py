@@ -144,6 +144,8 @@ def _in_order(
             continue
         whole = unblocked(kernel, block)
         channels = _filled(whole, 0, block)
+        if whole[0].size == 1:  # what a Mul by channel became is filled with ones
+            channels = min(channels, _filled(whole - 1, 0, block))
         found[node.input[1]] = whole[:channels, : _filled(whole, 1, block)]
         bias = stored.get(node.input[2]) if len(node.input) > 2 else None
         if bias is not None and bias.shape == kernel.shape[:1] and not bias[channels:].any():

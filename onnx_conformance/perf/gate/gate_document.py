@@ -16,7 +16,7 @@ from onnx_conformance.report.markdown import prose, table
 from onnx_conformance.report.pages import page
 
 SCHEMA = 1
-NOTHING = (
+NOTHING_COMPARED = (
     "the gate compared nothing: no case reached a verdict on its speed; the lines above say why"
 )
 SYMBOLS = {"slower": "❌", "not slower": "✅", "undecided": "❓"}
@@ -137,7 +137,7 @@ class GateDocument:
     def sentence(self) -> str:
         """What was found, and with which error rates."""
         if self.nothing:
-            return NOTHING
+            return NOTHING_COMPARED
         counts = ", ".join(f"{self.count(verdict)} {verdict}" for verdict in SYMBOLS)
         timing = self.timing
         return (

@@ -203,7 +203,9 @@ class _SideSubject(LiveSubject):
     def _answer(self, inputs: Inputs) -> Answer:
         calls, session = self.layout.calls(inputs), self._timed_session
         found = session.worker.call("run", input_sets=calls, **session.request)
-        return self._fitted_answer(inputs, answer_of_calls(self.model, self.layout, inputs, found))
+        return self._answer_in_native_sizes(
+            inputs, answer_of_calls(self.model, self.layout, inputs, found)
+        )
 
 
 def score(subject: Subject, who: str) -> float | None:

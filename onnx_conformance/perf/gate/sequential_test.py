@@ -41,7 +41,9 @@ from onnx_conformance.perf.latency.interleave import Block
 
 Verdict = Literal["slower", "not slower", "undecided"]
 Alternative = Literal["greater", "less"]
-LARGEST = 300.0  # log ratios beyond it are no timings, and their exponentials might overflow
+LARGEST_LOG_RATIO = (
+    300.0  # log ratios beyond it are no timings, and their exponentials might overflow
+)
 
 
 class UnusableTimings(ConformanceError):
@@ -131,7 +133,7 @@ def decide(rules: TimingRules, log_ratios: Sequence[float]) -> Decision:
     if not len(log_ratios):
         raise UnusableTimings("nothing was timed: there is no pair to judge")
     values = np.sort(np.asarray(log_ratios, dtype=np.float64))
-    if values.ndim != 1 or not (np.abs(values) <= LARGEST).all():
+    if values.ndim != 1 or not (np.abs(values) <= LARGEST_LOG_RATIO).all():
         raise UnusableTimings("a pair has no finite ratio, so the clock does not work")
     pairs, looks = len(values), len(rules.looks)
     estimate = float(np.median(values))
@@ -196,7 +198,7 @@ def _repeats(rules: TimingRules, values: Sequence[float]) -> int:
     return most if most > 1 and most >= rules.repeated * len(values) else 0
 
 
-TRIMMED = 0.25  # of a block's calls, at either end: what is left is the interquartile mean
+TRIMMED_SHARE = 0.25  # of a block's calls, at either end: what is left is the interquartile mean
 
 
 @dataclass(frozen=True)
@@ -264,5 +266,5 @@ def _pair(baseline: SideTimings, candidate: SideTimings, *, first: bool) -> None
     """One block of either side: its trimmed mean, and every call of it."""
     for block, found, calls in (baseline, candidate) if first else (candidate, baseline):
         block_seconds = block.seconds()
-        found.append(float(stats.trim_mean(block_seconds, TRIMMED)))
+        found.append(float(stats.trim_mean(block_seconds, TRIMMED_SHARE)))
         calls.extend(float(seconds) for seconds in block_seconds)

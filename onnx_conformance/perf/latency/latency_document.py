@@ -19,7 +19,7 @@ from onnx_conformance.perf.latency.timing_rows import LatencyRow
 from onnx_conformance.perf.options import PerfRun
 
 SCHEMA = 1
-NOTHING = "timed nothing: timings were asked for, but no row has one"
+TIMED_NOTHING = "timed nothing: timings were asked for, but no row has one"
 
 Groups = Mapping[tuple[str, int], TimedGroup]
 
@@ -104,7 +104,7 @@ class LatencyDocument:
     def sentence(self) -> str:
         """What happened, then under which circumstances."""
         if not self.rows:
-            return f"{NOTHING}{f'; {self.red} red' if self.red else ''}"
+            return f"{TIMED_NOTHING}{f'; {self.red} red' if self.red else ''}"
         found, settings = self.verdicts, self.settings
         versions = self.environment["versions"]
         judged = ", ".join(
@@ -144,7 +144,7 @@ class LatencyDocument:
 
     @property
     def around(self) -> TimingEnvironment:
-        """For the last line of another page."""
+        """What the timings were taken with, as pages of other tools show it."""
         return TimingEnvironment(
             self.settings.threads,
             self.settings.affinity,

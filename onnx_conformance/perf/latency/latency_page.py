@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 COLORS = (ACCENT, WARN, OK, SOFT, INK)  # red is for what is wrong
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-WIDE = 20.0  # figures that span more are drawn on a logarithmic scale
+LOGARITHMIC_FROM = 20.0  # figures that span more are drawn on a logarithmic scale
 HEIGHT = 3.0  # inches of the plot of speed-ups
 DODGE = 0.09  # between the marks of contenders at one batch size
 LABEL_LIMIT = 40
@@ -112,7 +112,7 @@ def speedups(rows: Sequence[LatencyRow], prefix: str) -> Markup | None:
     axes.set_xlim(-0.5, len(batches) - 0.5)
     ratios = [ratio for line in lines.values() for ratio in line.values()]
     low, high = min(1.0, *(r.low for r in ratios)), max(1.1, *(r.high for r in ratios))
-    if high > WIDE * low:
+    if high > LOGARITHMIC_FROM * low:
         axes.set_yscale("log")
         axes.yaxis.set_minor_formatter(lambda value, _: "")
         axes.set_ylim(low / 1.3, high * 1.3)
@@ -136,7 +136,9 @@ def latencies(rows: Sequence[LatencyRow], prefix: str) -> Markup:
     figure = Figure(figsize=(WIDTH, height))
     left, right, gap = 0.24, 0.99, 0.025
     width = (right - left + gap) / len(batches) - gap
-    wide = any(_span([row for row in rows if row.batch == batch]) > WIDE for batch in batches)
+    wide = any(
+        _span([row for row in rows if row.batch == batch]) > LOGARITHMIC_FROM for batch in batches
+    )
     for column, batch in enumerate(batches):
         place = (left + column * (width + gap), 0.42 / height, width, 1 - 0.75 / height)
         axes = figure.add_axes(place)

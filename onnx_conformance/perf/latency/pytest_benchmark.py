@@ -69,14 +69,14 @@ FILTERS: tuple[tuple[Action, str], ...] = (
     ("ignore", "Benchmark machine_info is different"),
     ("ignore", "Can't compare. No benchmark files"),
 )
-NAMED = 3  # benchmarks that a sentence names
+MOST_NAMED = 3  # benchmarks that a sentence names
 OF_TWO_RUNS = (
     "compared: absolute times of two runs, which differ even on identical code because a machine's "
     "speed changes. The gate (--gate=BASELINE) measures both sides in one run"
 )
 GATES_NOTHING = f"--benchmark-compare without {FAIL} gates nothing"
 # Options that choose which benchmarks run.
-NARROWING = (
+NARROWING_OPTIONS = (
     "model", "exporter", "opset", "provider", "artifact", "framework", "batch_size",
     "native_form", "keyword", "markexpr", "deselect",
 )  # fmt: skip
@@ -144,7 +144,7 @@ def setting_of(run: PerfRun) -> Setting:
 def selection_of(config: pytest.Config) -> dict[str, list[str]]:
     """The options of this run that choose benchmarks, as plain data; none where all run."""
     chosen: dict[str, list[str]] = {}
-    for name in NARROWING:
+    for name in NARROWING_OPTIONS:
         value = config.getoption(name, None)
         values = value if isinstance(value, (list, tuple)) else [value] if value else []
         if values:
@@ -188,7 +188,7 @@ def compared_badly(
 
 
 class CompareGuard:
-    """A pytest plugin, of use in every run that stores benchmarks or compares them."""
+    """A pytest plugin: no comparison of stored benchmarks passes that compared nothing."""
 
     def __init__(self, config: pytest.Config, run: PerfRun) -> None:
         self._config = config
@@ -216,7 +216,7 @@ class CompareGuard:
         output_json[KEY] = {"selection": selection_of(self._config)}
 
     def pytest_sessionstart(self, session: pytest.Session) -> None:
-        """Refuse at once what could only compare nothing."""
+        """Refuse options with which nothing would be compared, before anything is timed."""
         if not self._fail or hasattr(session.config, "workerinput"):
             return
         reason = self._refusal()
@@ -289,5 +289,5 @@ class CompareGuard:
 
 def _listed(names: Iterable[str]) -> str:
     ordered = sorted(name.rpartition("::")[2] for name in names)
-    more = len(ordered) - NAMED
-    return ", ".join(ordered[:NAMED]) + (f" and {more} more" if more > 0 else "")
+    more = len(ordered) - MOST_NAMED
+    return ", ".join(ordered[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")

@@ -23,7 +23,7 @@ from onnx_conformance.perf.latency.timed_call import InvalidTiming, phases_of, s
 from onnx_conformance.perf.latency.timing_rows import MeasuredRow
 from onnx_conformance.perf.options import PerfRun
 
-SHIPPED = Path(__file__).with_name("minimum_speedups.yaml")
+SHIPPED_FILE = Path(__file__).with_name("minimum_speedups.yaml")
 _KEYS = ("cases", "batch_sizes", "minimum_speedup", "reason")
 
 
@@ -126,7 +126,7 @@ def required_rows(run: PerfRun) -> Iterator[RowRequest]:
     file = run.timing.minimum_speedups
     if not file:
         return
-    minimum_speedups = load_minimum_speedups(SHIPPED if file == "shipped" else Path(file))
+    minimum_speedups = load_minimum_speedups(SHIPPED_FILE if file == "shipped" else Path(file))
     found = [(one, one.contender.case) for one in requested_rows(run)]
     if not any(case for _, case in found):
         raise UsageError("--require-speedup: no case is timed, so there is nothing to require")

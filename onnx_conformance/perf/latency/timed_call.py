@@ -16,11 +16,11 @@ from onnx_conformance.core.tolerances import INT8, Tolerances
 from onnx_conformance.inputs.families import materialise, pinned_inputs, stack_inputs
 from onnx_conformance.inputs.recipes import Inputs, Recipe
 from onnx_conformance.inputs.samples import typical_inputs
-from onnx_conformance.run.noise_floor import PLAIN, NoiseFloor, noise_floor_of
+from onnx_conformance.run.noise_floor import FLOAT32_NOISE_FLOOR, NoiseFloor, noise_floor_of
 
 
 class InvalidTiming(ConformanceError):
-    """A time that counts for nothing, because what was timed is not the model."""
+    """The answer of a timed call is wrong, or a required speed-up is not reached."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class CallSpec:
 
 def noise_floor_of_timed(case: Case | None) -> NoiseFloor:
     """What a timed call is measured by; ``case`` as of :class:`CallSpec`."""
-    return PLAIN if case is None else noise_floor_of(case)
+    return FLOAT32_NOISE_FLOOR if case is None else noise_floor_of(case)
 
 
 def judge_timed(call: CallSpec, outputs: Outputs, tolerances: Tolerances) -> Judgement:
@@ -98,7 +98,7 @@ def timed_reference(
     seed: int,
     batch: int,
     reference: Callable[[ModelSpec, Inputs, NoiseFloor], Reference],
-    noise_floor: NoiseFloor = PLAIN,
+    noise_floor: NoiseFloor = FLOAT32_NOISE_FLOOR,
     call: str = "",
 ) -> Reference:
     """The reference of :func:`timed_inputs`, put together from that of its samples.

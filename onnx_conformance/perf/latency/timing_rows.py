@@ -15,7 +15,7 @@ from onnx_conformance.run.cache_keys import environment
 
 BOX = (5, 25, 50, 75, 95)  # percentiles of the calls, in the order of ``box_seconds``
 NodePlacement = Mapping[str, Mapping[str, int] | str]  # of native, a text for all nodes
-OF_A_CASE = ("artifact_bytes", "graph_level", "certificate", "beyond")
+CASE_FIELDS = ("artifact_bytes", "graph_level", "certificate", "beyond")
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class CallFacts:
 
     def to_json(self, *, of_a_case: bool) -> dict[str, Any]:
         """As a row has it."""
-        return {k: v for k, v in asdict(self).items() if of_a_case or k not in OF_A_CASE}
+        return {k: v for k, v in asdict(self).items() if of_a_case or k not in CASE_FIELDS}
 
 
 def group_of(model: str, batch: int, call: str) -> str:
@@ -128,11 +128,18 @@ class MeasuredRow:
         """What pytest-benchmark keeps beside its own figures."""
         around = environment()
         row = LatencyRow.of(self).to_json()
-        own = {k: v for k, v in row.items() if k not in OF_DOCUMENTS}
+        own = {k: v for k, v in row.items() if k not in DOCUMENT_FIELDS}
         return {**own, "versions": around["versions"], "processor": around["processor"]}
 
 
-OF_DOCUMENTS = ("label", "group", "fastest_native", "over_fastest", "box_seconds", "round_seconds")
+DOCUMENT_FIELDS = (
+    "label",
+    "group",
+    "fastest_native",
+    "over_fastest",
+    "box_seconds",
+    "round_seconds",
+)
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from onnx_conformance.core.spec import BATCH_NAMES, TensorSpec
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.workers.built_model import (
     BuiltModel,
+    Observed,
     UserModels,
     takes_only,
     with_names,
@@ -41,13 +42,12 @@ class KerasModels(UserModels):
         )
         labels = tuple(spec.name for spec in inputs)
         before = _digest(model) if model.built else ""
-        computes, exact, traced = _compute_dtypes(model), set[int](), list[bool]()
+        seen = Observed(_narrowest(model))
 
         def run(input_set: Inputs) -> Arrays:
             answer, call = _answer(model, input_set)
-            if computes and not traced:
-                traced.append(True)
-                exact.update(exact_outputs(call, list(input_set.values())))
+            if seen.precision and seen.exact is None:
+                seen.exact = exact_outputs(call, list(input_set.values()))
             return answer
 
         return BuiltModel(
@@ -59,8 +59,7 @@ class KerasModels(UserModels):
             changed=lambda: bool(before) and _digest(model) != before,
             weights=_weights(model) if model.built else 0,
             refuses=takes_only(labels) if inputs else lambda names: "",  # a subclass tells none
-            computes=computes,
-            exact=exact,
+            seen=seen,
         )
 
     def seed(self, seed: int) -> None:
@@ -133,10 +132,10 @@ def _digest(model: Any) -> str:
     return digest_arrays({f"{place}": v.numpy() for place, v in enumerate(model.weights)})
 
 
-def _compute_dtypes(model: Any) -> Sequence[str]:
-    """The least exact class in which a layer of a Keras model computes; none for float32."""
+def _narrowest(model: Any) -> str:
+    """The least exact class in which a layer computes; empty for float32."""
     asked = {str(layer.compute_dtype) for layer in layers_of(model)}
-    return [name for name in ("bfloat16", "float16") if name in asked][:1]
+    return next((name for name in ("bfloat16", "float16") if name in asked), "")
 
 
 def _weights(model: Any) -> int:

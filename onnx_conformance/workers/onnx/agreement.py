@@ -33,7 +33,7 @@ from onnx_conformance.workers.onnx.evaluator import (
 from onnx_conformance.workers.onnx.older_operators import is_older
 from onnx_conformance.workers.onnx.precision import NoDouble, doubled
 
-MOST = 200  # characters of an evaluator's own words that are kept
+LONGEST_ERROR = 200  # characters of an evaluator's own words that are kept
 # Operators whose approximations err by a share of 1: their bounds in tolerances.yaml.
 ABSOLUTE = {"Sigmoid": "sigmoid", "Elu": "elu", "Selu": "elu", "Celu": "elu"}
 
@@ -129,7 +129,7 @@ def _label(operator: Operator) -> str:
 
 
 def _short(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:MOST]}"
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:LONGEST_ERROR]}"
 
 
 def _all_tensors(model: onnx.ModelProto, inputs: Outputs, threads: int | None) -> dict[str, Any]:

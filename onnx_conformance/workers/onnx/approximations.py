@@ -18,7 +18,7 @@ from onnx_conformance.workers.replica_arithmetic import ApproximationErrors
 
 Nodes = list[onnx.NodeProto]
 BROADCASTING = 8
-OWN = ("", "ai.onnx")  # domains of ONNX's own operators
+ONNX_DOMAINS = ("", "ai.onnx")  # domains of ONNX's own operators
 
 
 def approximate(model: onnx.ModelProto, errors: ApproximationErrors) -> None:
@@ -27,7 +27,7 @@ def approximate(model: onnx.ModelProto, errors: ApproximationErrors) -> None:
     Tensors keep their names. What is not known to be float32 stays as it is, and so do files of an
     opset whose arithmetic does not broadcast, or without operators of ONNX's own.
     """
-    opsets = [e.version for e in model.opset_import if e.domain in OWN]
+    opsets = [e.version for e in model.opset_import if e.domain in ONNX_DOMAINS]
     if not opsets or min(opsets) < BROADCASTING:
         return
     if not any(n.op_type in ERRORS for graph, _ in every_graph(model) for n in graph.node):
@@ -38,7 +38,7 @@ def approximate(model: onnx.ModelProto, errors: ApproximationErrors) -> None:
         floats = _floats(known)
         nodes: Nodes = []
         for node in graph.node:
-            if node.op_type in ERRORS and node.domain in OWN and node.output[0] in floats:
+            if node.op_type in ERRORS and node.domain in ONNX_DOMAINS and node.output[0] in floats:
                 nodes += _erring(node, errors)
             else:
                 nodes.append(node)

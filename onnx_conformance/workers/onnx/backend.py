@@ -9,7 +9,7 @@ the graph.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,13 @@ import onnx
 from onnx_conformance.core.arrays import Arrays, Outputs, digest_arrays
 from onnx_conformance.core.compute_modes import compute_mode
 from onnx_conformance.core.errors import CapabilityMissing
+from onnx_conformance.core.files import file_digest
+from onnx_conformance.core.graph_weights import constant_outputs
 from onnx_conformance.core.native_constants import write_constants
 from onnx_conformance.core.native_request import Description, ModelRequest, NativeRequest
 from onnx_conformance.core.onnx_file import complaint_of, external_files, inspect
-from onnx_conformance.core.store import file_digest, key_of
+from onnx_conformance.core.store import key_of
 from onnx_conformance.core.traces import NativeTensorRecord
-from onnx_conformance.workers.built_model import FileOracle
 from onnx_conformance.workers.native import (
     Approximation,
     NativeBackend,
@@ -32,7 +33,6 @@ from onnx_conformance.workers.native import (
     input_names,
     named_outputs,
 )
-from onnx_conformance.workers.onnx.agreement import find_oracle
 from onnx_conformance.workers.onnx.approximations import approximate
 from onnx_conformance.workers.onnx.constants import constants_of
 from onnx_conformance.workers.onnx.evaluator import Operator, evaluator_of, open_session, widened
@@ -72,6 +72,7 @@ class OnnxBackend(NativeBackend):
             "unused": unused_of(loaded, arrays),
             "names": names,
             "constants": constants,
+            "constant_outputs": constant_outputs(loaded),
             "declared": {t["name"]: t["shape"] for t in inspect(path_of_file)["outputs"]},
             "complaint": complaint_of(path_of_file),
         }
@@ -149,11 +150,6 @@ def open_at(
     return lambda inputs: session.run(
         None, {name: np.array(array) for name, array in inputs.items()}
     )
-
-
-def oracle_at(path: Path, input_sets: Sequence[Arrays], threads: int | None) -> FileOracle:
-    """How the file is computed in float64, and what a verdict against it rests on."""
-    return find_oracle(onnx.load(path), input_sets, threads)
 
 
 def _graph_at(path: Path, mode: str, approximation: Approximation | None = None) -> onnx.ModelProto:

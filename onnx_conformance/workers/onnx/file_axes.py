@@ -21,11 +21,11 @@ from onnx_conformance.core.files import TOLERANCES
 from onnx_conformance.core.spec import BATCH_NAMES, Axes, Axis, Dim, InputSpecs, Shape, TensorSpec
 from onnx_conformance.core.tolerances import load_tolerances
 from onnx_conformance.inputs.recipes import Inputs
-from onnx_conformance.workers.onnx.input_ranges import ASSUMED, UNKNOWN
+from onnx_conformance.workers.onnx.input_ranges import ASSUMED_BOUND, UNKNOWN
 
 BATCH = BATCH_NAMES[1]
 SIGNS = "+-*/()"
-OPEN = "?"  # an axis without a size or a name
+OPEN_AXIS = "?"  # an axis without a size or a name
 # Ranges for an axis, tried in order: any size, then what networks of many strides ask for.
 RANGES = (
     Axis(), Axis(4, 24), Axis(8, 40, 8), Axis(16, 64, 16), Axis(32, 96, 32), Axis(64, 128, 32),
@@ -58,9 +58,9 @@ def shape_of(name: str, dims: Sequence[Dim]) -> list[Dim]:
                 "(onnx.tools.update_model_dims writes one)"
             )
         if isinstance(dim, int):
-            found.append(dim if dim > 0 else OPEN)
+            found.append(dim if dim > 0 else OPEN_AXIS)
         else:
-            found.append(re.sub(r"[^A-Za-z0-9_?+*/()-]", "_", dim.replace(" ", "")) or OPEN)
+            found.append(re.sub(r"[^A-Za-z0-9_?+*/()-]", "_", dim.replace(" ", "")) or OPEN_AXIS)
     return found
 
 
@@ -90,9 +90,9 @@ def with_batch(shapes: Mapping[str, Sequence[Dim]]) -> dict[str, list[Dim]]:
         for name, dims in shapes.items()
         for place, dim in enumerate(dims)
         if own[name] is not None and place != own[name]
-    } - {OPEN}
+    } - {OPEN_AXIS}
     firsts = {dims[0] for dims in shapes.values() if dims and isinstance(dims[0], str)} - {
-        OPEN,
+        OPEN_AXIS,
         *others,
     }
     found = {}
@@ -120,7 +120,8 @@ def namings(shapes: Mapping[str, Sequence[Dim]]) -> Iterator[dict[str, Shape]]:
     def named(label: Callable[[str, int, Sequence[Dim]], str]) -> dict[str, Shape]:
         return {
             name: tuple(
-                label(name, axis, dims) if dim == OPEN else dim for axis, dim in enumerate(dims)
+                label(name, axis, dims) if dim == OPEN_AXIS else dim
+                for axis, dim in enumerate(dims)
             )
             for name, dims in shapes.items()
         }
@@ -194,35 +195,41 @@ def accepted(
     Raises:
         UsageError: it accepts none of them; the words of the first refusal.
     """
-    first, trials, still, patience = "", 0, None, MOST_STILL
-    for sizes in (_ranges, _fixed):
-        for shapes in candidates:
-            inputs = with_lengths([replace(spec, shape=shapes[spec.name]) for spec in specs])
-            for axes, fixed in sizes(_names(inputs)):
-                trials += 1
-                if trials > MOST_TRIALS:
-                    break
-                notes = tuple(_notes(axes, fixed))
-                for tried in _variants(tuple(_with_sizes(spec, fixed) for spec in inputs), axes):
-                    try:
-                        _refuse_corners(tried, axes, run)
-                        moves = _moves(tried, axes, run, errors)
-                    except Exception as error:  # noqa: BLE001 - whatever it is, a refusal
-                        first = first or " ".join(str(error).split())[:300]
-                        continue
-                    if moves:
-                        return InputSpecs(tried, axes, notes)
-                    still = still or InputSpecs(tried, axes, notes)
-                    patience -= 1
-                if not patience > 0:
-                    break
-            if still:
-                return still
+    first, still, patience, last = "", None, MOST_STILL, 0
+    for naming, variants in itertools.islice(_attempts(specs, candidates), MOST_TRIALS):
+        if still and (naming != last or patience < 1):
+            return still
+        last = naming
+        for tried in variants:
+            try:
+                _refuse_corners(tried.inputs, tried.axes, run)
+                moves = _moves(tried.inputs, tried.axes, run, errors)
+            except Exception as error:  # noqa: BLE001 - whatever it is, a refusal
+                first = first or " ".join(str(error).split())[:300]
+                continue
+            if moves:
+                return tried
+            still = still or tried
+            patience -= 1
+    if still:
+        return still
     raise UsageError(
         f"the file refuses the inputs that it declares: {first}; say which sizes it takes: put it "
         "in a file for --models-from, as a function that returns pathlib.Path(FILE), with "
         'inputs=[TensorSpec(...), ...] and axes={"NAME": (LEAST, MOST, STEP)}'
     )
+
+
+def _attempts(
+    specs: Sequence[TensorSpec], candidates: Sequence[Mapping[str, Shape]]
+) -> Iterator[tuple[int, list[InputSpecs]]]:
+    """Names and sizes, the most general first: the number of a naming, and variants of a size."""
+    for naming, (sizes, shapes) in enumerate(itertools.product((_ranges, _fixed), candidates)):
+        inputs = with_lengths([replace(spec, shape=shapes[spec.name]) for spec in specs])
+        for axes, fixed in sizes(_names(inputs)):
+            notes = tuple(_notes(axes, fixed))
+            sized = tuple(_with_sizes(spec, fixed) for spec in inputs)
+            yield naming, [InputSpecs(one, axes, notes) for one in _variants(sized, axes)]
 
 
 def with_lengths(inputs: Sequence[TensorSpec]) -> tuple[TensorSpec, ...]:
@@ -243,7 +250,7 @@ def with_lengths(inputs: Sequence[TensorSpec]) -> tuple[TensorSpec, ...]:
             return spec
         bearing = [dim for name, dim in lengthy.items() if spec.name.startswith(name)]
         axis = next(iter([*bearing, *lengthy.values()]), None)
-        return replace(spec, domain=Integers(1, ASSUMED) if axis is None else Lengths(axis))
+        return replace(spec, domain=Integers(1, ASSUMED_BOUND) if axis is None else Lengths(axis))
 
     return tuple(settled(spec) for spec in inputs)
 

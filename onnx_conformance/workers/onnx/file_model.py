@@ -16,13 +16,14 @@ from onnx_conformance.core.arrays import Arrays
 from onnx_conformance.core.documents import TensorFacts
 from onnx_conformance.core.domains import Choice, Integers
 from onnx_conformance.core.errors import UsageError
+from onnx_conformance.core.graph_weights import constant_outputs
 from onnx_conformance.core.onnx_file import inspect, load_model, table_elements
 from onnx_conformance.core.plain_outputs import named
 from onnx_conformance.core.spec import InputSpecs, TensorSpec
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.workers.built_model import BuiltModel, FileOracle, takes_only
-from onnx_conformance.workers.onnx.agreement import absolute_error
-from onnx_conformance.workers.onnx.backend import digest_of, open_at, oracle_at
+from onnx_conformance.workers.onnx.agreement import absolute_error, find_oracle
+from onnx_conformance.workers.onnx.backend import digest_of, open_at
 from onnx_conformance.workers.onnx.file_axes import (
     accepted,
     namings,
@@ -56,7 +57,7 @@ def file_model(path: Path, threads: int | None, declared: Sequence[TensorSpec] =
         return named(outputs, compute(inputs))
 
     def oracle(input_sets: Sequence[Inputs]) -> FileOracle:
-        return oracle_at(path, input_sets, threads)
+        return find_oracle(onnx.load(path), input_sets, threads)
 
     labels = tuple(tensor["name"] for tensor in facts["inputs"])
     if not labels:
@@ -95,6 +96,7 @@ def _shaped(path: Path, tensors: Sequence[TensorFacts], run: Any) -> InputSpecs:
     """The file's inputs, with ranges read from its graph and sizes that it accepts."""
     model = load_model(path, weights=False)
     graph, errors = Graph(model), _errors_of(model)
+    moving = _moving_places(model)
     for tensor in tensors:
         _refuse_kind(tensor)
     ranges = {
@@ -105,13 +107,17 @@ def _shaped(path: Path, tensors: Sequence[TensorFacts], run: Any) -> InputSpecs:
     candidates, first = list(namings(shapes)), None
     careful = run if graph.safe else survived(run)
 
+    def moved(inputs: Inputs) -> list[Any]:
+        answers = careful(inputs)
+        return [answers[place] for place in moving]
+
     def fed(chosen: Mapping[str, Range]) -> InputSpecs:
         specs = [
             TensorSpec(name, candidates[0][name], t["dtype"], domain=chosen[name].domain)
             for t in tensors
             for name in [t["name"]]
         ]
-        return accepted(specs, candidates, careful, errors)
+        return accepted(specs, candidates, moved, [errors[place] for place in moving])
 
     for chosen in _guesses(_with_unknown_texts(ranges, fed)):
         try:
@@ -149,6 +155,12 @@ def _with_unknown_texts(
     return ranges | {
         name: Range(Choice((*texts, UNKNOWN_TEXT)), why) for name, texts in known.items()
     }
+
+
+def _moving_places(model: onnx.ModelProto) -> list[int]:
+    """The places of the outputs that numbers of the inputs reach; of all, where they reach none."""
+    constant, places = set(constant_outputs(model)), range(len(model.graph.output))
+    return [n for n in places if model.graph.output[n].name not in constant] or list(places)
 
 
 def _errors_of(model: onnx.ModelProto) -> list[float]:

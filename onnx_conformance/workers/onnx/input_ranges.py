@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,14 +18,14 @@ from onnx_conformance.core.plain_outputs import TEXT
 from onnx_conformance.core.spec import TensorSpec
 
 # What passes whole numbers on, each as it is.
-MOVES = {
+LAYOUT_OPERATORS = {
     "Cast", "Concat", "Expand", "Flatten", "Gather", "GatherElements", "GatherND", "Identity",
     "Reshape", "Slice", "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze",
 }  # fmt: skip
 MOST_HOPS = 40  # nodes between an input and the table that it indexes
-SMALL = {"int8": (-128, 128), "uint8": (0, 256)}
+BYTE_RANGES = {"int8": (-128, 128), "uint8": (0, 256)}
 MOST_COMPARED = 1_000  # above it, only the numbers that are compared with are tried, and one other
-ASSUMED = 10  # whole numbers below this, where nothing in the graph bounds them
+ASSUMED_BOUND = 10  # whole numbers below this, where nothing in the graph bounds them
 # What of a node's attributes lists the texts that it knows, and what hands texts on.
 KEYS_OF_TEXT = {"keys_strings", "keys_tensor", "cats_strings", "pool_strings"}
 TEXT_MOVES = {"StringNormalizer", "ArrayFeatureExtractor", "FeatureVectorizer"}
@@ -34,7 +34,7 @@ UNKNOWN_TEXTS = ("a", "b", "c")
 MASK_WORDS = ("mask",)
 LENGTH = re.compile(r"(^|[_.])(len|lens|length|lengths|seqlens?)$", re.IGNORECASE)
 UNKNOWN = ""  # the axis of Lengths, until the axes have names
-DIVIDING = ("Div", "Mod")
+DIVIDING_OPERATORS = ("Div", "Mod")
 SHARES = {("NonMaxSuppression", 3)}  # operators and their inputs that take 0 to 1 alone
 
 
@@ -64,7 +64,7 @@ class Graph:
             for tensor in stored:
                 self._keep(tensor.name, tensor)
             for node in graph.node:
-                self.safe &= node.op_type not in DIVIDING
+                self.safe &= node.op_type not in DIVIDING_OPERATORS
                 for attribute in node.attribute:
                     if node.op_type == "Constant" and attribute.name == "value":
                         self._keep(node.output[0], attribute.t)
@@ -79,8 +79,14 @@ class Graph:
         self._constants[name] = tensor
         self._sizes[name] = list(tensor.dims)
 
-    def bounds(self, name: str) -> Iterator[tuple[int, str]]:
-        """(how many values are allowed from 0 on, why) at each table that ``name`` indexes."""
+    def _readers_of(
+        self, name: str, step: Callable[[onnx.NodeProto, int], int | None]
+    ) -> Iterator[tuple[onnx.NodeProto, int, int]]:
+        """The nodes that read a value or what is made of it, at which place, with what added to it.
+
+        Args:
+            step: what a node adds to the numbers that it passes on; None where it passes none on.
+        """
         waiting, seen = [(name, 0, 0)], set()
         while waiting:
             now, offset, hops = waiting.pop()
@@ -88,13 +94,18 @@ class Graph:
                 continue
             seen.add(now)
             for node, place in self._readers.get(now, []):
-                limit = self._limit(node, place)
-                if limit is not None:
-                    label = f" '{node.input[0]}'" if node.input[0] in self._constants else ""
-                    yield limit - offset, f"it indexes {limit} rows{label} of {node.op_type}"
-                step = self._step(node, place)
-                if step is not None:
-                    waiting += [(one, offset + step, hops + 1) for one in node.output if one]
+                yield node, place, offset
+                added = step(node, place)
+                if added is not None:
+                    waiting += [(one, offset + added, hops + 1) for one in node.output if one]
+
+    def bounds(self, name: str) -> Iterator[tuple[int, str]]:
+        """(how many values are allowed from 0 on, why) at each table that ``name`` indexes."""
+        for node, place, offset in self._readers_of(name, self._step):
+            limit = self._limit(node, place)
+            if limit is not None:
+                label = f" '{node.input[0]}'" if node.input[0] in self._constants else ""
+                yield limit - offset, f"it indexes {limit} rows{label} of {node.op_type}"
 
     def _limit(self, node: onnx.NodeProto, place: int) -> int | None:
         """How many rows the node can be asked for, where ``place`` is an index."""
@@ -107,7 +118,7 @@ class Graph:
 
     def _step(self, node: onnx.NodeProto, place: int) -> int | None:
         """What the node adds to each number that it passes on; None where it computes others."""
-        if node.op_type in MOVES:
+        if node.op_type in LAYOUT_OPERATORS:
             index = node.op_type.startswith("Gather") and place > 0
             return None if index else 0
         if node.op_type not in ("Add", "Sub") or (node.op_type == "Sub" and place):
@@ -137,47 +148,34 @@ class Graph:
     def compared_with(self, name: str) -> list[int]:
         """The constants with which an input's numbers are compared by Equal."""
         found: list[int] = []
-        waiting, seen = [(name, 0)], set()
-        while waiting:
-            now, hops = waiting.pop()
-            if now in seen or hops > MOST_HOPS:
-                continue
-            seen.add(now)
-            for node, place in self._readers.get(now, []):
-                if node.op_type in MOVES and place == 0:
-                    waiting += [(one, hops + 1) for one in node.output]
-                elif node.op_type == "Equal":
-                    other = self._array(node.input[1 - place])
-                    if other is not None and other.dtype.kind in "iu":
-                        found += [int(v) for v in np.unique(other)]
+        for node, place, _ in self._readers_of(name, _moves_its_first):
+            if node.op_type == "Equal":
+                other = self._array(node.input[1 - place])
+                if other is not None and other.dtype.kind in "iu":
+                    found += [int(v) for v in np.unique(other)]
         return sorted(set(found))
 
     def texts(self, name: str) -> tuple[str, ...]:
         """The texts that nodes behind an input know: keys, categories, constants compared with."""
         found: set[str] = set()
-        waiting, seen = [name], {name}
-        while waiting:
-            for node, _ in self._readers.get(waiting.pop(), []):
-                found |= {
-                    text.decode()
-                    for attribute in node.attribute
-                    if attribute.type == onnx.AttributeProto.STRINGS
-                    and attribute.name in KEYS_OF_TEXT
-                    for text in attribute.strings
-                }
-                constants = [self._array(other) for other in node.input]
-                constants += [
-                    numpy_helper.to_array(attribute.t)
-                    for attribute in node.attribute
-                    if attribute.name in KEYS_OF_TEXT and attribute.HasField("t")
-                ]
-                texts = [a for a in constants if a is not None and a.dtype.kind == "O"]
-                found |= {str(text) for array in texts for text in array.flat}
-                if node.op_type in MOVES | TEXT_MOVES:
-                    fresh = set(node.output) - seen
-                    seen |= fresh
-                    waiting += fresh
+        for node, _, _ in self._readers_of(name, _moves_texts):
+            constants = [self._array(other) for other in node.input]
+            for attribute in node.attribute:
+                if attribute.name in KEYS_OF_TEXT:
+                    found |= {text.decode() for text in attribute.strings}
+                    if attribute.HasField("t"):
+                        constants.append(numpy_helper.to_array(attribute.t))
+            texts = [a for a in constants if a is not None and a.dtype.kind == "O"]
+            found |= {str(text) for array in texts for text in array.flat}
         return tuple(sorted(found))[:MOST_TEXTS]
+
+
+def _moves_its_first(node: onnx.NodeProto, place: int) -> int | None:
+    return 0 if node.op_type in LAYOUT_OPERATORS and place == 0 else None
+
+
+def _moves_texts(node: onnx.NodeProto, place: int) -> int | None:
+    return 0 if node.op_type in LAYOUT_OPERATORS | TEXT_MOVES else None
 
 
 def _attribute(node: onnx.NodeProto, name: str, default: int) -> int:
@@ -213,8 +211,8 @@ def _range_of_whole(graph: Graph, name: str, dtype: str, rank: int) -> Range:
     named = _by_name(name, rank)
     if named is not None:
         return named
-    if dtype in SMALL:
-        return Range(Integers(*SMALL[dtype]), f"{dtype} holds these")
+    if dtype in BYTE_RANGES:
+        return Range(Integers(*BYTE_RANGES[dtype]), f"{dtype} holds these")
     compared = [value for value in graph.compared_with(name) if value >= 0]
     if compared:
         one_hot = compared == list(range(len(compared))) and len(compared) > 2
@@ -223,7 +221,7 @@ def _range_of_whole(graph: Graph, name: str, dtype: str, rank: int) -> Range:
             return Range(Choice(few), f"it is compared with {_few(compared)}")
         top = len(compared) if one_hot else max(compared) + 2  # others than it, too
         return Range(Integers(0, top), f"it is compared with {_few(compared)}")
-    return Range(Integers(0, ASSUMED), "nothing in the file bounds it", known=False)
+    return Range(Integers(0, ASSUMED_BOUND), "nothing in the file bounds it", known=False)
 
 
 def _by_name(name: str, rank: int) -> Range | None:

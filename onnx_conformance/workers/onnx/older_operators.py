@@ -20,13 +20,12 @@ from onnx_conformance.workers.onnx.recurrent import gru, lstm, rnn
 from onnx_conformance.workers.onnx.windows import (
     average_pool,
     conv,
-    global_average_pool,
     global_max_pool,
     max_pool,
 )
 
 Definition = Callable[..., Any]  # (inputs, None where one is left out; attributes that are set)
-CONTRIBUTED = "com.microsoft"
+CONTRIB_DOMAIN = "com.microsoft"
 LATEST = 10_000
 
 
@@ -179,13 +178,9 @@ def skip_layer_normalization(
 # -- activations of com.microsoft -----------------------------------------------------------------
 
 
-def _erf(x: Array) -> Array:
-    return np.vectorize(math.erf, otypes=[x.dtype])(x) if x.size else x
-
-
 def gelu(x: Array) -> Array:
     """By the error function."""
-    result: Array = x * (1 + _erf(x / math.sqrt(2))) / 2
+    result: Array = x * (1 + erf(x / math.sqrt(2))) / 2
     return result
 
 
@@ -273,15 +268,14 @@ DEFINITIONS: dict[tuple[str, str], tuple[Version, ...]] = {
     ("", "MaxPool"): (Version(1, LATEST, max_pool),),
     ("", "AveragePool"): (Version(7, LATEST, average_pool),),
     ("", "GlobalMaxPool"): (Version(1, LATEST, global_max_pool),),
-    ("", "GlobalAveragePool"): (Version(1, LATEST, global_average_pool),),
     ("", "LSTM"): (Version(7, LATEST, lstm, 3),),
     ("", "GRU"): (Version(7, LATEST, gru, 2),),
     ("", "RNN"): (Version(7, LATEST, rnn, 2),),
     ("", "SimplifiedLayerNormalization"): (Version(1, LATEST, simplified_layer_normalization),),
-    (CONTRIBUTED, "SkipLayerNormalization"): (Version(1, LATEST, skip_layer_normalization, 4),),
-    (CONTRIBUTED, "Gelu"): (Version(1, LATEST, gelu),),
-    (CONTRIBUTED, "BiasGelu"): (Version(1, LATEST, bias_gelu),),
-    (CONTRIBUTED, "FastGelu"): (Version(1, LATEST, fast_gelu),),
-    (CONTRIBUTED, "QuickGelu"): (Version(1, LATEST, quick_gelu),),
-    (CONTRIBUTED, "FusedMatMul"): (Version(1, LATEST, fused_matmul),),
+    (CONTRIB_DOMAIN, "SkipLayerNormalization"): (Version(1, LATEST, skip_layer_normalization, 4),),
+    (CONTRIB_DOMAIN, "Gelu"): (Version(1, LATEST, gelu),),
+    (CONTRIB_DOMAIN, "BiasGelu"): (Version(1, LATEST, bias_gelu),),
+    (CONTRIB_DOMAIN, "FastGelu"): (Version(1, LATEST, fast_gelu),),
+    (CONTRIB_DOMAIN, "QuickGelu"): (Version(1, LATEST, quick_gelu),),
+    (CONTRIB_DOMAIN, "FusedMatMul"): (Version(1, LATEST, fused_matmul),),
 }

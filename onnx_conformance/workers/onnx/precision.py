@@ -23,7 +23,7 @@ from onnx import (
 from onnx_conformance.core.onnx_file import every_graph
 from onnx_conformance.workers.replica_arithmetic import SPLIT, STORED
 
-NARROW = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16}
+NARROW_TYPES = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16}
 TYPES = ("to", "dtype", "output_datatype")  # attributes that name an element type
 # Operators whose result is float32 unless an attribute says otherwise, and that attribute.
 FLOAT_BY_DEFAULT = {
@@ -34,7 +34,15 @@ FLOAT_BY_DEFAULT = {
     "MelWeightMatrix": "output_datatype",
 }
 # Operators whose result is defined by a narrow type: in float64 they would be another function.
-ROUNDING = ("Quantize", "Dequantize", "QLinear", "Integer", "Random", "Bernoulli", "Multinomial")
+ROUNDING_OPERATORS = (
+    "Quantize",
+    "Dequantize",
+    "QLinear",
+    "Integer",
+    "Random",
+    "Bernoulli",
+    "Multinomial",
+)
 
 
 class NoDouble(ValueError):
@@ -55,7 +63,7 @@ def doubled(model: ModelProto) -> ModelProto:
                 _widen_tensor(tensor)
             for value in (*graph.input, *graph.output, *graph.value_info):
                 kind = value.type.tensor_type
-                if kind.elem_type in NARROW:
+                if kind.elem_type in NARROW_TYPES:
                     kind.elem_type = TensorProto.DOUBLE
         for node in graph.node:
             _widen_node(node)
@@ -63,12 +71,12 @@ def doubled(model: ModelProto) -> ModelProto:
 
 
 def _widen_node(node: NodeProto) -> None:
-    if any(word in node.op_type for word in ROUNDING):
+    if any(word in node.op_type for word in ROUNDING_OPERATORS):
         name = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
         raise NoDouble(f"operator {name} has no float64 counterpart")
     _write_default(node)
     for attribute in node.attribute:
-        if attribute.name in TYPES and attribute.i in NARROW:
+        if attribute.name in TYPES and attribute.i in NARROW_TYPES:
             attribute.i = TensorProto.DOUBLE
         elif attribute.name in ("value_float", "value_floats") and node.op_type == "Constant":
             _as_tensor(attribute)
@@ -97,7 +105,7 @@ def _as_tensor(attribute: AttributeProto) -> None:
 
 
 def _widen_tensor(tensor: TensorProto) -> None:
-    if tensor.data_type in NARROW:
+    if tensor.data_type in NARROW_TYPES:
         array = numpy_helper.to_array(tensor).astype(np.float64)
         tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
 

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
 
 from onnx_conformance.core.compute_modes import REPLICAS, ULP, compute_mode
-from onnx_conformance.core.graph_weights import SETTINGS
+from onnx_conformance.core.graph_weights import SETTINGS, stored_values
 from onnx_conformance.core.native_request import BatchNormRecord
-from onnx_conformance.core.onnx_file import answering_nodes, every_graph
+from onnx_conformance.core.onnx_file import answering_nodes, every_graph, every_node
 from onnx_conformance.workers.native import perturbed
 
 FLOATING = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE}
@@ -49,28 +49,22 @@ NO_WEIGHTS: dict[str, tuple[int, ...] | None] = {
 def weights_of(model: onnx.ModelProto) -> Iterator[tuple[str, TensorProto]]:
     """Name and message of every floating weight of at least one axis; changes reach ``model``."""
     settings = set(_settings(model))
-    for graph, _ in every_graph(model):
-        stored = list(graph.initializer) if isinstance(graph, onnx.GraphProto) else []
-        named = [(tensor.name, tensor) for tensor in stored]
-        named += [
-            (node.output[0], attribute.t)
-            for node in graph.node
-            if node.op_type == "Constant"
-            for attribute in node.attribute
-            if attribute.name == "value"
-        ]
-        for name, tensor in named:
-            if tensor.data_type in FLOATING and tensor.dims and name not in settings:
-                yield name, tensor
+    for name, stored in stored_values(model):
+        if (
+            isinstance(stored, TensorProto)
+            and stored.data_type in FLOATING
+            and stored.dims
+            and name not in settings
+        ):
+            yield name, stored
 
 
 def _settings(model: onnx.ModelProto) -> Iterator[str]:
-    for graph, _ in every_graph(model):
-        for node in graph.node:
-            if node.op_type in NO_WEIGHTS:
-                places = NO_WEIGHTS[node.op_type]
-                chosen = range(len(node.input)) if places is None else places
-                yield from (node.input[p] for p in chosen if p < len(node.input))
+    for node in every_node(model):
+        if node.op_type in NO_WEIGHTS:
+            places = NO_WEIGHTS[node.op_type]
+            chosen = range(len(node.input)) if places is None else places
+            yield from (node.input[p] for p in chosen if p < len(node.input))
 
 
 def read_weights(model: onnx.ModelProto) -> dict[str, NDArray[Any]]:
@@ -130,22 +124,16 @@ def batch_norms_of(model: onnx.ModelProto, weights: Mapping[str, Any]) -> list[B
         weights: those of :func:`read_weights`.
     """
     found: list[BatchNormRecord] = []
-    for graph, _ in every_graph(model):
-        for node in graph.node:
-            if node.op_type != "BatchNormalization" or len(node.input) < 5:
-                continue
-            gamma, beta, mean, variance = node.input[1:5]
-            if mean not in weights or variance not in weights:
-                continue
+    for node in every_node(model):
+        if node.op_type != "BatchNormalization" or len(node.input) < 5:
+            continue
+        gamma, beta, mean, variance = node.input[1:5]
+        if mean in weights and variance in weights:
             epsilon = next((a.f for a in node.attribute if a.name == "epsilon"), 1e-5)
             found.append(
-                {
-                    "gamma": gamma,
-                    "beta": beta,
-                    "mean": mean,
-                    "variance": variance,
-                    "epsilon": epsilon,
-                }
+                BatchNormRecord(
+                    gamma=gamma, beta=beta, mean=mean, variance=variance, epsilon=epsilon
+                )
             )
     return found
 

@@ -67,35 +67,33 @@ def _windows(
     """
     count = len(kernel)
     steps, spread = tuple(strides or [1] * count), tuple(dilations or [1] * count)
-    reach = [(k - 1) * d + 1 for k, d in zip(kernel, spread, strict=True)]
     kind = auto_pad.decode() if isinstance(auto_pad, bytes) else auto_pad
     edges = list(pads or [0] * 2 * count)
-    before, after = edges[:count], edges[count:]
+    padded = []
+    for axis, (size, step) in enumerate(zip(shape, steps, strict=True)):
+        reach = (kernel[axis] - 1) * spread[axis] + 1
+        before, after = _pads(kind, size, step, reach, (edges[axis], edges[count + axis]))
+        if ceil_mode:
+            after += _beyond(size, before, after, step, reach)
+        room = size + before + after - reach
+        if pooled and -step < room < 0:
+            after -= room
+        padded.append((before, after))
+    firsts, lasts = zip(*padded, strict=True) if padded else ((), ())
+    return Windows(tuple(kernel), steps, spread, firsts, lasts)
+
+
+def _pads(kind: str, size: int, step: int, reach: int, written: tuple[int, int]) -> tuple[int, int]:
+    """What an axis is padded by, before and after."""
     if kind in ("SAME_UPPER", "SAME_LOWER"):
-        needed = [
-            max((math.ceil(size / step) - 1) * step + r - size, 0)
-            for size, step, r in zip(shape, steps, reach, strict=True)
-        ]
-        less, more = [n // 2 for n in needed], [n - n // 2 for n in needed]
-        before, after = (less, more) if kind == "SAME_UPPER" else (more, less)
-    elif kind == "VALID":
-        before, after = [0] * count, [0] * count
-    if min((*before, *after), default=0) < 0:
+        needed = max((math.ceil(size / step) - 1) * step + reach - size, 0)
+        less, more = needed // 2, needed - needed // 2
+        return (less, more) if kind == "SAME_UPPER" else (more, less)
+    if kind == "VALID":
+        return 0, 0
+    if min(written) < 0:
         raise NotImplementedError("negative pads")
-    if ceil_mode:
-        after = [
-            a + _beyond(size, b, a, step, r)
-            for size, b, a, step, r in zip(shape, before, after, steps, reach, strict=True)
-        ]
-    if pooled:
-        rooms = [
-            size + b + a - r for size, b, a, r in zip(shape, before, after, reach, strict=True)
-        ]
-        after = [
-            a - room if -step < room < 0 else a
-            for a, room, step in zip(after, rooms, steps, strict=True)
-        ]
-    return Windows(tuple(kernel), steps, spread, tuple(before), tuple(after))
+    return written
 
 
 def _beyond(size: int, before: int, after: int, step: int, reach: int) -> int:
@@ -186,10 +184,4 @@ def average_pool(
 def global_max_pool(x: Array) -> Array:
     """Over every axis behind the channels."""
     result: Array = x.max(axis=tuple(range(2, x.ndim)), keepdims=True)
-    return result
-
-
-def global_average_pool(x: Array) -> Array:
-    """Over every axis behind the channels."""
-    result: Array = x.mean(axis=tuple(range(2, x.ndim)), keepdims=True)
     return result

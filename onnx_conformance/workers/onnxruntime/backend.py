@@ -18,9 +18,10 @@ from onnx_conformance.catalog.devices import machine
 from onnx_conformance.catalog.providers import PROVIDERS
 from onnx_conformance.core.arrays import Arrays, Outputs
 from onnx_conformance.core.carries import in_a_row
+from onnx_conformance.core.extras import installed
+from onnx_conformance.core.files import file_digest
 from onnx_conformance.core.plain_outputs import coded, named
 from onnx_conformance.core.session_profile import Profile, read_profile
-from onnx_conformance.core.store import file_digest
 from onnx_conformance.core.traces import TensorRecord
 from onnx_conformance.core.worker_messages import (
     OpenedSession,
@@ -30,7 +31,7 @@ from onnx_conformance.core.worker_messages import (
     SessionTensor,
 )
 from onnx_conformance.workers.onnxruntime.open_session import open_session, register_libraries
-from onnx_conformance.workers.onnxruntime.session_calls import call_of
+from onnx_conformance.workers.onnxruntime.session_calls import call_of, make_timed_call
 from onnx_conformance.workers.server import limited_memory
 from onnx_conformance.workers.stopwatch import Stopwatch, TimedCall
 
@@ -41,8 +42,9 @@ BUILDS = ("onnxruntime", "openvino", "tensorrt", "nvidia")  # what packages of b
 
 def _packages() -> list[str]:
     """``onnxruntime-openvino 1.24.1``: two builds of one version are not the same runtime."""
-    found = {f"{each.name} {each.version}" for each in metadata.distributions() if each.name}
-    return sorted(each for each in found if each.lower().startswith(BUILDS))
+    builds = (each for each in installed() if each.name.lower().startswith(BUILDS))
+    found = map(metadata.PathDistribution, builds)
+    return sorted({f"{each.name} {each.version}" for each in found})
 
 
 class OnnxRuntimeBackend(Stopwatch):
@@ -50,8 +52,7 @@ class OnnxRuntimeBackend(Stopwatch):
 
     def __init__(self, threads: int) -> None:
         self._threads = threads
-        self._sessions: dict[str, ort.InferenceSession] = {}
-        self._infos: dict[str, OpenedSession] = {}
+        self._sessions: dict[str, tuple[ort.InferenceSession, OpenedSession]] = {}
         ort.set_default_logger_severity(3)
         if hasattr(ort, "preload_dlls"):
             ort.preload_dlls()
@@ -68,19 +69,20 @@ class OnnxRuntimeBackend(Stopwatch):
 
     def open(self, session: SessionRequest) -> OpenedSession:
         """Open the session and return its facts: digest, inputs, outputs, placement, seconds."""
+        return self._opened(session)[1]
+
+    def _opened(self, session: SessionRequest) -> tuple[ort.InferenceSession, OpenedSession]:
         key = repr(sorted(session.items()))
         if key not in self._sessions:
             while len(self._sessions) >= KEPT_SESSIONS:
-                oldest = next(iter(self._sessions))
-                del self._sessions[oldest], self._infos[oldest]
+                del self._sessions[next(iter(self._sessions))]
             with limited_memory(session.get("memory", 0)):
-                self._sessions[key], self._infos[key] = self._create(session)
-        return self._infos[key]
+                self._sessions[key] = self._create(session)
+        return self._sessions[key]
 
     def run(self, session: SessionRequest, input_sets: list[Arrays]) -> list[RunResult]:
         """Run each of the inputs: ``{"outputs": arrays, "seconds": s}``, or ``{"error": text}``."""
-        self.open(session)
-        opened = self._sessions[repr(sorted(session.items()))]
+        opened, _ = self._opened(session)
         names = [output.name for output in opened.get_outputs()]
         results: list[RunResult] = []
         with limited_memory(session.get("memory", 0)):
@@ -116,10 +118,7 @@ class OnnxRuntimeBackend(Stopwatch):
 
     def timed_call(self, form: str, inputs: Arrays, *, session: SessionRequest) -> TimedCall:
         """A session's inference to be timed: see :mod:`.session_calls`."""
-        from onnx_conformance.workers.onnxruntime.session_calls import make_timed_call
-
-        self.open(session)
-        opened = self._sessions[repr(sorted(session.items()))]
+        opened, _ = self._opened(session)
         return make_timed_call(form, opened, session["provider"], inputs)
 
     def reopen(self, session: SessionRequest) -> float:

@@ -11,9 +11,9 @@ from google.protobuf.message import DecodeError
 
 from onnx_conformance.core.errors import Refused
 from onnx_conformance.core.file_roles import BRANCH, CALLS_OF_MERGED, MERGED, NEXT, chains
+from onnx_conformance.core.files import file_digest
 from onnx_conformance.core.onnx_file import facts_of
 from onnx_conformance.core.settings import MB, Limits
-from onnx_conformance.core.store import file_digest
 from onnx_conformance.core.text import hidden
 from onnx_conformance.core.worker_messages import ReadFile
 from onnx_conformance.workers.reader.graph import refuse_graph

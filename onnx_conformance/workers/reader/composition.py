@@ -23,7 +23,7 @@ from onnx_conformance.core.file_roles import BRANCH, ENCODER, FIRST, MERGED, NEX
 from onnx_conformance.core.onnx_file import bodies_of
 
 END = np.iinfo(np.int64).max
-ALONE = "name the files to judge one by one: --artifact=FILE"
+JUDGE_ONE_BY_ONE = "name the files to judge one by one: --artifact=FILE"
 
 
 @dataclass(frozen=True)
@@ -213,7 +213,7 @@ def _opsets(files: Sequence[File]) -> list[onnx.OperatorSetIdProto]:
                 raise Refused(
                     f"{file.label} is of opset {one.version} of '{domain or 'ai.onnx'}' and others "
                     f"of {found[domain]}, so they cannot be run through as one; export them at one "
-                    f"opset, or {ALONE}"
+                    f"opset, or {JUDGE_ONE_BY_ONE}"
                 )
     return [helper.make_opsetid(domain, version) for domain, version in found.items()]
 
@@ -290,7 +290,7 @@ class _Chain:
             return self._graph.empty(file, value)
         raise Refused(
             f"{file.label} has input '{name}', which no file of the folder and no call before "
-            f"gives; {ALONE}"
+            f"gives; {JUDGE_ONE_BY_ONE}"
         )
 
     def _of_encoder(self, file: File, name: str) -> str:
@@ -298,7 +298,8 @@ class _Chain:
             return next(iter(self._said.values()))
         if not self._mask:
             raise Refused(
-                f"{file.label} has input '{name}', and the encoder's file takes no mask; {ALONE}"
+                f"{file.label} has input '{name}', and the encoder's file takes no mask; "
+                f"{JUDGE_ONE_BY_ONE}"
             )
         return self._mask
 

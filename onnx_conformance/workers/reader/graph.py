@@ -15,7 +15,7 @@ from onnx_conformance.core.onnx_file import bodies_of, default_opset, every_grap
 from onnx_conformance.core.settings import Limits
 from onnx_conformance.core.text import hidden, quoted
 
-AGAIN = "export it again"
+EXPORT_AGAIN = "export it again"
 Graph = onnx.GraphProto | onnx.FunctionProto
 # ONNX Runtime brings these beside those that onnx knows.
 RUNTIME_DOMAINS = (
@@ -26,7 +26,7 @@ RUNTIME_DOMAINS = (
     "com.ms.internal.nhwc",
     "org.pytorch.aten",
 )
-COUNTED = 10**12  # nodes; more of them are as many
+MOST_NODES = 10**12  # nodes; more of them are as many
 
 
 def refuse_graph(model: onnx.ModelProto, limits: Limits, *, libraries: bool) -> None:
@@ -41,10 +41,10 @@ def refuse_graph(model: onnx.ModelProto, limits: Limits, *, libraries: bool) -> 
     _refuse_extent(model, limits)
     for name in _names(model):
         if isinstance(name, bytes):  # what protobuf hands out where a string is no UTF-8
-            raise Refused(f"holds a name that is not UTF-8: {quoted(name)}; {AGAIN}")
+            raise Refused(f"holds a name that is not UTF-8: {quoted(name)}; {EXPORT_AGAIN}")
         if hidden(name):
             raise Refused(
-                f"holds a name with characters that cannot be shown: {quoted(name)}; {AGAIN}"
+                f"holds a name with characters that cannot be shown: {quoted(name)}; {EXPORT_AGAIN}"
             )
     _refuse_versions(model)
     _refuse_domains(model, libraries)
@@ -56,7 +56,7 @@ def refuse_graph(model: onnx.ModelProto, limits: Limits, *, libraries: bool) -> 
 
 def _refuse_extent(model: onnx.ModelProto, limits: Limits) -> None:
     if not model.graph.node:
-        raise Refused(f"has no nodes: it computes nothing; {AGAIN}")
+        raise Refused(f"has no nodes: it computes nothing; {EXPORT_AGAIN}")
     count = 0
     for graph, depth in every_graph(model):
         count += len(graph.node)
@@ -70,7 +70,7 @@ def _refuse_extent(model: onnx.ModelProto, limits: Limits) -> None:
 
 def _refuse_count(count: int, limits: Limits) -> None:
     if count > limits.nodes:
-        many = f"{count:,}" if count < COUNTED else f"at least {COUNTED:,}"
+        many = f"{count:,}" if count < MOST_NODES else f"at least {MOST_NODES:,}"
         raise Refused(
             f"has {many} nodes, but only {limits.nodes:,.0f} are allowed; "
             "raise --artifact-limit nodes=N if they are intended"
@@ -101,7 +101,7 @@ def _names(model: onnx.ModelProto) -> Iterator[str]:
 def _refuse_versions(model: onnx.ModelProto) -> None:
     newest, asked = onnx.defs.onnx_opset_version(), default_opset(model)
     if not asked and not any(node.domain for node in model.graph.node):
-        raise Refused(f"declares no opset, so its operators are undefined; {AGAIN}")
+        raise Refused(f"declares no opset, so its operators are undefined; {EXPORT_AGAIN}")
     if not 0 <= asked <= newest:
         raise Refused(
             f"says opset {asked}, and onnx {onnx.__version__} knows 1 to {newest}; "
@@ -143,14 +143,16 @@ def _refuse_recursion(model: onnx.ModelProto, limits: Limits) -> None:
             todo = [called for called in calls[name] if called not in sizes]
             circle = next((called for called in todo if called in under_way | {name}), None)
             if circle is not None:
-                raise Refused(f"has function {quoted(circle[1])}, which calls itself; {AGAIN}")
+                raise Refused(
+                    f"has function {quoted(circle[1])}, which calls itself; {EXPORT_AGAIN}"
+                )
             under_way.add(name)
             if todo:
                 waiting.append(todo[0])
                 continue
             under_way.discard(name)
             inlined = sum(sizes[called] for called in calls[name])
-            sizes[name] = min(_nodes_in(bodies[name]) + inlined, COUNTED)
+            sizes[name] = min(_nodes_in(bodies[name]) + inlined, MOST_NODES)
             waiting.pop()
     inlined = sum(sizes[called] for called in _called(model.graph, bodies))
     _refuse_count(_nodes_in(model.graph) + inlined, limits)
@@ -188,14 +190,14 @@ def _refuse_values(graph: Graph, outer: set[str]) -> None:
             _refuse_values(below, outer | inner)
         for name in node.output:
             if name and name in inner:
-                raise Refused(f"has two nodes that make the value {quoted(name)}; {AGAIN}")
+                raise Refused(f"has two nodes that make the value {quoted(name)}; {EXPORT_AGAIN}")
             inner.add(name)
     values = (
         graph.output if isinstance(graph, onnx.FunctionProto) else [v.name for v in graph.output]
     )
     for name in values:
         if name not in inner and name not in outer:
-            raise Refused(f"has the output {quoted(name)}, which nothing makes; {AGAIN}")
+            raise Refused(f"has the output {quoted(name)}, which nothing makes; {EXPORT_AGAIN}")
 
 
 def _refuse_unmade(node: onnx.NodeProto, name: str, *, later: bool) -> None:
@@ -204,9 +206,9 @@ def _refuse_unmade(node: onnx.NodeProto, name: str, *, later: bool) -> None:
         raise Refused(
             f"has {who}, which reads {quoted(name)} before it is made: its nodes stand in a "
             f"circle or in the wrong order, which converters to float16 leave; sort them "
-            f"(topological_sort of onnxruntime.transformers.onnx_model.OnnxModel) or {AGAIN}"
+            f"(topological_sort of onnxruntime.transformers.onnx_model.OnnxModel) or {EXPORT_AGAIN}"
         )
-    raise Refused(f"has {who}, which reads {quoted(name)}, which nothing makes; {AGAIN}")
+    raise Refused(f"has {who}, which reads {quoted(name)}, which nothing makes; {EXPORT_AGAIN}")
 
 
 def _provided(graph: Graph) -> set[str]:
@@ -219,5 +221,5 @@ def _provided(graph: Graph) -> set[str]:
     for names, what in ((inputs, "inputs"), (stored, "initializers")):
         if len(set(names)) < len(names):
             twice = next(name for name in names if names.count(name) > 1)
-            raise Refused(f"has two {what} of the name {quoted(twice)}; {AGAIN}")
+            raise Refused(f"has two {what} of the name {quoted(twice)}; {EXPORT_AGAIN}")
     return {*inputs, *stored}

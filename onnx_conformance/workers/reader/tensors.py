@@ -12,22 +12,30 @@ import onnx
 from onnx import TensorProto, numpy_helper
 
 from onnx_conformance.core.errors import Refused
+from onnx_conformance.core.graph_weights import stored_values
 from onnx_conformance.core.onnx_file import every_graph, every_tensor
 from onnx_conformance.core.settings import MB, Limits
 from onnx_conformance.core.text import quoted
 
-AGAIN = "export it again"
+EXPORT_AGAIN = "export it again"
 # Bits of an element, where no NumPy dtype of ours tells; the format: onnx.proto, ``raw_data``.
-PACKED = {
+PACKED_BITS = {
     getattr(TensorProto, name): bits
     for name, bits in (("INT4", 4), ("UINT4", 4), ("FLOAT4E2M1", 4), ("INT2", 2), ("UINT2", 2))
     if hasattr(TensorProto, name)
 }
 SHAPED_BY = {"ConstantOfShape": 0, "Expand": 1}  # operator -> the input that says its shape
 MOST_AXES = 64
-TYPED = ("float_data", "int32_data", "string_data", "int64_data", "double_data", "uint64_data")
-WITH_DATA = "export it again with its data beside it"
-BESIDE = "put a copy of the data beside the file"
+TYPED_FIELDS = (
+    "float_data",
+    "int32_data",
+    "string_data",
+    "int64_data",
+    "double_data",
+    "uint64_data",
+)
+EXPORT_WITH_DATA = "export it again with its data beside it"
+COPY_DATA = "put a copy of the data beside the file"
 OURS = "conformance-canary-*"  # folders in which the canary links files for as long as it looks
 
 
@@ -40,7 +48,8 @@ def elements(tensor: onnx.TensorProto) -> int:
     if any(dim < 0 for dim in tensor.dims):
         shape = list(tensor.dims)
         raise Refused(
-            f"has initializer {quoted(tensor.name)}, which has a negative size: {shape}; {AGAIN}"
+            f"has initializer {quoted(tensor.name)}, which has a negative size: {shape}; "
+            f"{EXPORT_AGAIN}"
         )
     return math.prod(tensor.dims)
 
@@ -54,14 +63,14 @@ def declared_bytes(tensor: onnx.TensorProto) -> int:
     count, kind = elements(tensor), tensor.data_type
     if kind == TensorProto.STRING:
         return 0
-    if kind in PACKED:
-        return -(-count * PACKED[kind] // 8)
+    if kind in PACKED_BITS:
+        return -(-count * PACKED_BITS[kind] // 8)
     try:
         return count * int(onnx.helper.tensor_dtype_to_np_dtype(kind).itemsize)
     except (KeyError, TypeError) as error:
         raise Refused(
             f"has initializer {quoted(tensor.name)}, which is of type {kind}, and ONNX does not "
-            f"have it; {AGAIN}"
+            f"have it; {EXPORT_AGAIN}"
         ) from error
 
 
@@ -75,12 +84,13 @@ def refuse_sizes(model: onnx.ModelProto, limits: Limits) -> None:
         if tensor.data_location == TensorProto.EXTERNAL or tensor.external_data:
             continue
         wanted, held = declared_bytes(tensor), len(tensor.raw_data)
-        count = sum(len(getattr(tensor, field)) for field in TYPED)
-        packed = 8 // PACKED[tensor.data_type] if tensor.data_type in PACKED else 1
+        count = sum(len(getattr(tensor, field)) for field in TYPED_FIELDS)
+        packed = 8 // PACKED_BITS[tensor.data_type] if tensor.data_type in PACKED_BITS else 1
         if held < wanted and count * packed < elements(tensor):
             raise Refused(
                 f"has initializer {quoted(tensor.name)}, which declares {elements(tensor):,} "
-                f"elements and holds {held or count:,} {'bytes' if held else 'of them'}; {AGAIN}"
+                f"elements and holds {held or count:,} {'bytes' if held else 'of them'}; "
+                f"{EXPORT_AGAIN}"
             )
     _refuse_giants(model, limits)
 
@@ -109,20 +119,13 @@ def _refuse_giant(what: str, count: int, limits: Limits) -> None:
 def _small_constants(model: onnx.ModelProto) -> dict[str, list[int]]:
     """Constants of whole numbers in one axis, which may be shapes, by name."""
     found = {}
-    for graph, _ in every_graph(model):
-        named = [(t.name, t) for t in getattr(graph, "initializer", ())]
-        for node in graph.node:
-            if node.op_type == "Constant" and node.output:
-                for attribute in node.attribute:
-                    if attribute.name == "value":
-                        named.append((node.output[0], attribute.t))
-                    elif attribute.name == "value_ints":
-                        found[node.output[0]] = list(attribute.ints)
-        for name, tensor in named:
-            inline = tensor.data_location != TensorProto.EXTERNAL
-            whole = tensor.data_type == TensorProto.INT64 and len(tensor.dims) == 1
-            if inline and whole and tensor.dims[0] <= MOST_AXES:
-                found[name] = [abs(int(n)) for n in numpy_helper.to_array(tensor)]
+    for name, stored in stored_values(model):
+        if isinstance(stored, onnx.AttributeProto) and stored.name == "value_ints":
+            found[name] = list(stored.ints)
+        elif isinstance(stored, TensorProto) and stored.data_location != TensorProto.EXTERNAL:
+            whole = stored.data_type == TensorProto.INT64 and len(stored.dims) == 1
+            if whole and stored.dims[0] <= MOST_AXES:
+                found[name] = [abs(int(n)) for n in numpy_helper.to_array(stored)]
     return found
 
 
@@ -157,26 +160,30 @@ def _size(folder: Path, location: str) -> int:
     named = f"keeps weights in {quoted(location)}"
     pure = PurePosixPath(location)
     if not location or "\0" in location:
-        raise Refused(f"keeps weights in a file that it does not name; {WITH_DATA}")
+        raise Refused(f"keeps weights in a file that it does not name; {EXPORT_WITH_DATA}")
     if pure.is_absolute() or PureWindowsPath(location).drive or "\\" in location:
-        raise Refused(f"{named}, outside its own folder (not a relative path); {BESIDE}")
+        raise Refused(f"{named}, outside its own folder (not a relative path); {COPY_DATA}")
     if ".." in pure.parts:
-        raise Refused(f"{named}, outside its own folder ('..'); {BESIDE}")
+        raise Refused(f"{named}, outside its own folder ('..'); {COPY_DATA}")
     place = folder
     for part in pure.parts:
         place = place / part
         if place.is_symlink():
-            raise Refused(f"{named}, which is a symbolic link; {BESIDE}")
+            raise Refused(f"{named}, which is a symbolic link; {COPY_DATA}")
     try:
         status = place.stat()
     except OSError as error:
         if isinstance(error, FileNotFoundError):
-            raise Refused(f"{named}, which is not beside it; {WITH_DATA}") from error
-        raise Refused(f"{named}, which cannot be read ({error.strerror}); {WITH_DATA}") from error
+            raise Refused(f"{named}, which is not beside it; {EXPORT_WITH_DATA}") from error
+        raise Refused(
+            f"{named}, which cannot be read ({error.strerror}); {EXPORT_WITH_DATA}"
+        ) from error
     if not stat.S_ISREG(status.st_mode):
-        raise Refused(f"{named}, which is not a file; {WITH_DATA}")
+        raise Refused(f"{named}, which is not a file; {EXPORT_WITH_DATA}")
     if status.st_nlink - _own_links(place, status) > 1:
-        raise Refused(f"{named}, which is a hard link, so also a file of another place; {BESIDE}")
+        raise Refused(
+            f"{named}, which is a hard link, so also a file of another place; {COPY_DATA}"
+        )
     return status.st_size
 
 
@@ -195,14 +202,16 @@ def _refuse_span(tensor: onnx.TensorProto, entries: dict[str, str], size: int) -
         offset = int(entries.get("offset") or 0)
         length = int(entries.get("length") or max(size - offset, 0))
     except ValueError as error:
-        raise Refused(f"{who} has an offset or length that is not a number; {WITH_DATA}") from error
+        raise Refused(
+            f"{who} has an offset or length that is not a number; {EXPORT_WITH_DATA}"
+        ) from error
     if offset < 0 or length < 0 or offset + length > size:
         raise Refused(
             f"{who} is said to be bytes {offset:,} to {offset + length:,} of a data file of "
-            f"{size:,}; {WITH_DATA}"
+            f"{size:,}; {EXPORT_WITH_DATA}"
         )
     wanted = declared_bytes(tensor)
     if length < wanted:
         raise Refused(
-            f"{who} needs {wanted:,} bytes and has {length:,} in its data file; {WITH_DATA}"
+            f"{who} needs {wanted:,} bytes and has {length:,} in its data file; {EXPORT_WITH_DATA}"
         )

@@ -17,7 +17,6 @@ from onnx_conformance.core.arrays import Arrays, digest_arrays
 from onnx_conformance.core.compute_modes import FLOAT32, ComputeMode, compute_mode
 from onnx_conformance.core.native_constants import write_constants
 from onnx_conformance.core.native_request import (
-    BatchNormRecord,
     Description,
     ModelRequest,
     NativeRequest,
@@ -42,7 +41,7 @@ from onnx_conformance.workers.stopwatch import TimedCall
 from onnx_conformance.workers.torch.calling_convention import in_order
 from onnx_conformance.workers.torch.constants import Constants, constants_of
 from onnx_conformance.workers.torch.float64 import without_gradients
-from onnx_conformance.workers.torch.introspect import gradients, unused_tensors
+from onnx_conformance.workers.torch.introspect import batch_norms, gradients
 from onnx_conformance.workers.torch.masked_rows import (
     MaskedRowsOtherwise,
     left_open,
@@ -108,12 +107,10 @@ class TorchBackend(NativeBackend):
         np.savez(path, allow_pickle=False, **arrays)
         self._key, self._variants = (model["name"], path), {"float32": module}
         found = _constants(module, model)
-        unused = unused_tensors(module, as_tensors(model, example(model))) if found is None else []
-        found = found or Constants((), {}, frozenset(unused), 0)
         write_constants(path, found.values)
         return {
             "digest": digest_arrays(arrays),
-            "batch_norms": _batch_norms(module),
+            "batch_norms": batch_norms(module),
             "unused": sorted(found.idle),
             "names": names,
             "constants": list(found.records),
@@ -300,29 +297,14 @@ def widened(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.double() if tensor.is_floating_point() else tensor
 
 
-def _constants(module: torch.nn.Module, model: ModelRequest) -> Constants | None:
+def _constants(module: torch.nn.Module, model: ModelRequest) -> Constants:
     """What the module computes of its parameters alone, by unlike examples.
 
-    None of a forward pass that cannot be followed.
+    Nothing of a forward pass that cannot be followed.
     """
     specs, axes = specs_of(model), axes_of(model)
     input_sets = [example(model), *(recipe.inputs(specs, axes) for recipe in UNLIKE)]
     try:
         return constants_of(module, (as_tensors(model, inputs) for inputs in input_sets))
     except Exception:  # noqa: BLE001 - whatever an operator raises under a dispatch mode
-        return None
-
-
-def _batch_norms(module: torch.nn.Module) -> list[BatchNormRecord]:
-    kinds = (torch.nn.BatchNorm1d, torch.nn.BatchNorm2d, torch.nn.BatchNorm3d)
-    return [
-        {
-            "gamma": f"{name}.weight",
-            "beta": f"{name}.bias",
-            "mean": f"{name}.running_mean",
-            "variance": f"{name}.running_var",
-            "epsilon": part.eps,
-        }
-        for name, part in module.named_modules()
-        if isinstance(part, kinds) and part.track_running_stats
-    ]
+        return Constants()

@@ -126,7 +126,10 @@ def filled(plan: Any, tensors: Mapping[str, torch.Tensor]) -> Any:
     if isinstance(plan, Slot):
         return tensors[plan.name]
     if isinstance(plan, CacheSlot):
-        return cache_of(tensors, nested=plan.nested)
+        from transformers import DynamicCache, EncoderDecoderCache
+
+        cache = cache_of(tensors)
+        return EncoderDecoderCache(cache, DynamicCache()) if plan.nested else cache
     if not isinstance(plan, ContainerSlot):
         return plan
     parts = [(key, filled(one, tensors)) for key, one in plan.parts]
@@ -135,14 +138,14 @@ def filled(plan: Any, tensors: Mapping[str, torch.Tensor]) -> Any:
     return dict(parts) if plan.kind is dict else plan.kind(one for _, one in parts)
 
 
-def cache_of(tensors: Mapping[str, torch.Tensor], *, nested: bool) -> Any:
-    """transformers' cache of the keys and values among the tensors; empty without any."""
-    from transformers import DynamicCache, EncoderDecoderCache
+def cache_of(tensors: Mapping[str, torch.Tensor], kind: str = "") -> Any:
+    """transformers' cache of the keys and values of one kind; empty without any."""
+    from transformers import DynamicCache
 
-    count = sum(name.startswith(f"{PAST}.") for name in tensors) // len(KINDS)
-    layers = [tuple(tensors[f"{PAST}.{n}.{kind}"] for kind in KINDS) for n in range(count)]
-    cache = DynamicCache(layers) if layers else DynamicCache()
-    return EncoderDecoderCache(cache, DynamicCache()) if nested else cache
+    layers: list[tuple[torch.Tensor, ...]] = []
+    while f"{PAST}.{len(layers)}.{kind}{KINDS[0]}" in tensors:
+        layers.append(tuple(tensors[f"{PAST}.{len(layers)}.{kind}{one}"] for one in KINDS))
+    return DynamicCache(layers) if layers else DynamicCache()
 
 
 def of_cache(name: str, cache: Any) -> Iterator[tuple[str, torch.Tensor]]:

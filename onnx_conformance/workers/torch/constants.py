@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,21 +15,26 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from onnx_conformance.core.native_constants import ConstantRecord, Values
 from onnx_conformance.workers.torch.modes import (
+    OperatorMode,
+    call_higher_order,
+    called_eagerly,
     following,
     tensors_in,
     without_fused_attention,
 )
 from onnx_conformance.workers.torch.private import (
-    DispatchMode,
+    HigherOrderOperator,
     arguments_of,
     decomposition_table,
     modes_disabled,
+    named_arguments,
     tree_map,
     writes,
 )
 
 _NORMS = {"native_batch_norm", "_native_batch_norm_legit", "cudnn_batch_norm", "miopen_batch_norm"}
 _NUMBERS = {"_local_scalar_dense", "item", "equal", "is_nonzero"}
+FOLLOWED = ("cond", "while_loop")  # operators of other operators
 _ERRORS = (RuntimeError, NotImplementedError, TypeError, ValueError)
 
 
@@ -53,10 +59,10 @@ class Constants:
         constant_outputs: places of the outputs that no number of an input reaches.
     """
 
-    records: tuple[ConstantRecord, ...]
-    values: dict[str, Values]
-    idle: frozenset[str]
-    batch_statistics: int
+    records: tuple[ConstantRecord, ...] = ()
+    values: dict[str, Values] = field(default_factory=dict)
+    idle: frozenset[str] = frozenset()
+    batch_statistics: int = 0
     constant_outputs: tuple[int, ...] = ()
 
 
@@ -73,21 +79,23 @@ def constants_of(
     for example in examples:
         if idle is not None and not any(_trained(module, name) for name in idle):
             break
-        follower = _ConstantTracer(module, keep=first is None)
         try:
-            follower.run(module, example)
+            tracer = called_eagerly(partial(_traced, module, example, keep=first is None))
         except Exception:
             if first is None:
                 raise
             continue
-        idle = follower.idle() if idle is None else idle & follower.idle()
-        first = first or follower
-    if first is None:
-        return Constants((), {}, frozenset(), 0)
-    records, values = first.records()
-    return Constants(
-        records, values, frozenset(idle or ()), first.batch_statistics, first.constant_outputs
-    )
+        idle = tracer.idle() if idle is None else idle & tracer.idle()
+        first = first or tracer
+    return first.found(idle or set()) if first is not None else Constants()
+
+
+def _traced(
+    module: torch.nn.Module, example: tuple[torch.Tensor, ...], *, keep: bool
+) -> _ConstantTracer:
+    tracer = _ConstantTracer(module, keep=keep)
+    tracer.run(module, example)
+    return tracer
 
 
 def _trained(module: torch.nn.Module, name: str) -> bool:
@@ -96,7 +104,7 @@ def _trained(module: torch.nn.Module, name: str) -> bool:
     return bool(tensor.is_floating_point() or tensor.is_complex())
 
 
-class _ConstantTracer(DispatchMode):  # type: ignore[no-untyped-call] # of the base
+class _ConstantTracer(OperatorMode):  # type: ignore[no-untyped-call] # of the base
     """Keeps the tensors that depend on no input, and what each was computed of.
 
     Of those that do depend on one, it keeps which constants they were computed of, too: a constant
@@ -104,7 +112,7 @@ class _ConstantTracer(DispatchMode):  # type: ignore[no-untyped-call] # of the b
     """
 
     def __init__(self, module: torch.nn.Module, *, keep: bool) -> None:
-        super().__init__()  # type: ignore[no-untyped-call] # of the base
+        super().__init__()
         self.batch_statistics = 0
         self.constant_outputs: tuple[int, ...] = ()
         self._numbers_taken = False  # of what depends on an input: what they lead to is not seen
@@ -149,7 +157,7 @@ class _ConstantTracer(DispatchMode):  # type: ignore[no-untyped-call] # of the b
                 live.update(self._nodes[place].operands)
         return {name for name, place in self._natives.items() if place not in live}
 
-    def records(self) -> tuple[tuple[ConstantRecord, ...], dict[str, Values]]:
+    def found(self, idle: set[str]) -> Constants:
         """What was computed, without the native tensors, and the values that were kept.
 
         Native tensors are operands of these records, and one that meets an input says so by a
@@ -169,26 +177,39 @@ class _ConstantTracer(DispatchMode):  # type: ignore[no-untyped-call] # of the b
                 }
             )
         values = {node.name: node.values for node in self._nodes if node.values is not None}
-        return tuple(found), values
+        return Constants(
+            tuple(found), values, frozenset(idle), self.batch_statistics, self.constant_outputs
+        )
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         given = tensors_in((args, kwargs))
+        if isinstance(func, HigherOrderOperator):
+            name = func.name()  # type: ignore[no-untyped-call]
+            if name not in FOLLOWED:
+                raise NotImplementedError(f"which tensors {name} reads")
+            self._use_in_code(given)
+            return call_higher_order(self, func, args, kwargs)
         result = func(*args, **kwargs)
         if all(tensor not in self._constants for tensor in given):
             self._note(func, args, kwargs, given, result)
             return result
         made, name = tensors_in(result), func.overloadpacket.__name__
-        if name in _NUMBERS or not made:  # from here on it is a number of the code's
-            self._numbers_taken = True
-            self._use_what_leads_to(given)
-            self._use(given)
+        if name in _NUMBERS or not made:
+            self._use_in_code(given)
         for written in self._sharing(_written(func, args, kwargs)):
             self._fed([written], [*given, written])
         self._fed(made, given)
-        if not self._within and name in _NORMS and _takes_statistics(func, args, kwargs):
-            self.batch_statistics += 1
+        if not self._within and name in _NORMS:
+            told = named_arguments(func, args, kwargs).get("training", False)
+            self.batch_statistics += bool(told)  # to take its statistics of the batch
         return result
+
+    def branch(self, chosen: Any, other: Any, operands: Any) -> Any:
+        """The result of ``torch.cond``, whose other branch is read at other inputs."""
+        with self:
+            self._use_in_code(tensors_in(other(*operands)))
+            return chosen(*operands)
 
     def _add(self, node: _Node) -> int:
         self._nodes.append(node)
@@ -199,6 +220,12 @@ class _ConstantTracer(DispatchMode):  # type: ignore[no-untyped-call] # of the b
         for tensor in tensors:
             if tensor in self._places and not self._within:
                 self._nodes[self._places[tensor]].used = True
+
+    def _use_in_code(self, tensors: list[torch.Tensor]) -> None:
+        """From here on they are numbers of the code's, which may use all that leads to them."""
+        self._numbers_taken = True
+        self._use_what_leads_to(tensors)
+        self._use(tensors)
 
     def _fed(self, made: list[torch.Tensor], given: list[torch.Tensor]) -> None:
         """Keep of which constants tensors that depend on an input were computed."""
@@ -339,18 +366,5 @@ def _written(func: Any, args: Any, kwargs: Any) -> list[torch.Tensor]:
     """The arguments that an operator overwrites."""
     if not writes(func):
         return []
-    found: list[torch.Tensor] = []
-    for place, argument in enumerate(arguments_of(func)):
-        if not argument.written:
-            continue
-        value = args[place] if place < len(args) else kwargs.get(argument.name)
-        found += tensors_in(value)
-    return found
-
-
-def _takes_statistics(func: Any, args: Any, kwargs: Any) -> bool:
-    """Whether a normalisation is told to compute its statistics of the batch."""
-    for place, argument in enumerate(arguments_of(func)):
-        if argument.name == "training":
-            return bool(args[place] if place < len(args) else kwargs.get("training", False))
-    return False
+    values = named_arguments(func, args, kwargs)
+    return tensors_in([values.get(one.name) for one in arguments_of(func) if one.written])

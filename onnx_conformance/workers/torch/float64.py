@@ -19,7 +19,7 @@ from onnx_conformance.workers.torch.modes import OperatorMode
 from onnx_conformance.workers.torch.private import arguments_of, tree_map
 
 # Operators whose dtype argument reads the same bits anew instead of casting numbers.
-REINTERPRETING = {"view"}
+REINTERPRETING_OPERATORS = {"view"}
 WIDER = {torch.float32: torch.float64, torch.complex64: torch.complex128}
 HALVES = {torch.float16: torch.float64, torch.bfloat16: torch.float64}
 
@@ -58,7 +58,7 @@ class Widening(OperatorMode):  # type: ignore[no-untyped-call] # of the base
         self._wider = wider
 
     def compute(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if func.overloadpacket.__name__ in REINTERPRETING:
+        if func.overloadpacket.__name__ in REINTERPRETING_OPERATORS:
             return func(*args, **kwargs)
         arguments = arguments_of(func)
         wide = [

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 Tensor = torch.Tensor
-LONGEST = 2048  # numbers; the definition of longer ones costs more than the model
+LONGEST_TRANSFORM = 2048  # numbers; the definition of longer ones costs more than the model
 
 
 def _turns(length: int, *, forward: bool) -> Tensor:
@@ -39,7 +39,7 @@ def _share(x: Tensor, lengths: Sequence[int], normalization: int) -> Tensor:
 
 def _complex(x: Tensor, dims: Sequence[int], normalization: int, forward: bool) -> Tensor | None:
     lengths = [x.shape[dim] for dim in dims]
-    if not x.numel() or max(lengths, default=0) > LONGEST:
+    if not x.numel() or max(lengths, default=0) > LONGEST_TRANSFORM:
         return None
     result = x.to(torch.complex64)
     for dim in dims:
@@ -56,7 +56,7 @@ def _from_real(x: Tensor, dims: Sequence[int], normalization: int, onesided: boo
 
 def _to_real(x: Tensor, dims: Sequence[int], normalization: int, length: int) -> Tensor | None:
     *others, last = dims
-    if not x.numel() or length > LONGEST or x.shape[last] != length // 2 + 1:
+    if not x.numel() or length > LONGEST_TRANSFORM or x.shape[last] != length // 2 + 1:
         return None
     rest = _complex(x, others, 0, False)
     if rest is None:

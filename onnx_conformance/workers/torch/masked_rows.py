@@ -17,7 +17,7 @@ from onnx_conformance.core.arrays import Arrays
 from onnx_conformance.core.compute_modes import ComputeMode
 from onnx_conformance.core.domains import Mask
 from onnx_conformance.core.native_request import ModelRequest, specs_of
-from onnx_conformance.core.ties import BESIDE, OPEN
+from onnx_conformance.core.ties import OPEN, SUFFIXES
 from onnx_conformance.inputs.padding import grown_axes, padded_places
 from onnx_conformance.workers.torch.modes import OperatorMode
 
@@ -94,6 +94,6 @@ def open_between(model: ModelRequest, inputs: Arrays, answer: Arrays, other: Arr
 def _padded(model: ModelRequest, inputs: Arrays, answer: Arrays) -> Arrays:
     specs = specs_of(model)
     shapes = dict(zip(model["outputs"], model["output_shapes"], strict=True))
-    outputs = {name: array for name, array in answer.items() if not name.endswith(BESIDE)}
+    outputs = {name: array for name, array in answer.items() if not name.endswith(SUFFIXES)}
     grown = grown_axes(specs, shapes, model["carries"])
     return padded_places(specs, inputs, shapes, outputs, grown)

@@ -11,15 +11,15 @@ from onnx_conformance.core.arrays import Arrays
 from onnx_conformance.core.ties import CANDIDATES, LAYOUT, layout
 from onnx_conformance.workers.torch.modes import OperatorMode
 from onnx_conformance.workers.torch.precision import array_of
-from onnx_conformance.workers.torch.private import arguments_of, writes
+from onnx_conformance.workers.torch.private import arguments_of, named_arguments, writes
 
 # Operator -> which of its results are positions, and the place of its ``dim`` argument.
-CHOOSING = {
+CHOOSING_OPERATORS = {
     "argmax": (None, 1), "argmin": (None, 1), "argsort": (None, 1), "kthvalue": (1, 2),
     "max": (1, 1), "median": (1, 1), "min": (1, 1), "sort": (1, 1), "topk": (1, 2),
 }  # fmt: skip
-MOST = 2**20  # numbers that travel beside an output: of a segmenter's classes there are more
-LAST = {"argsort", "kthvalue", "sort", "topk"}  # choose along the last axis unless told otherwise
+MOST_CANDIDATES = 2**20  # numbers beside an output: of a segmenter's classes there are more
+LAST_AXIS_OPERATORS = {"argsort", "kthvalue", "sort", "topk"}  # unless told otherwise
 FIRST = {"argmax", "argmin"}  # torch documents that they take the first of equals, as ONNX does
 SAME = {
     "_to_copy", "alias", "clone", "contiguous", "detach", "flatten", "reshape", "squeeze", "to",
@@ -40,7 +40,7 @@ class Choosing(OperatorMode):  # type: ignore[no-untyped-call] # of the base
     def compute(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         result = func(*args, **kwargs)
         name = func.overloadpacket.__name__
-        if name in CHOOSING and args and not writes(func):
+        if name in CHOOSING_OPERATORS and args and not writes(func):
             self._note(name, func, args, kwargs, result)
         elif name in SAME and args and isinstance(result, torch.Tensor):
             source = args[0]
@@ -49,10 +49,9 @@ class Choosing(OperatorMode):  # type: ignore[no-untyped-call] # of the base
         return result
 
     def _note(self, name: str, func: Any, args: Any, kwargs: Any, result: Any) -> None:
-        which, place = CHOOSING[name]
-        labels = [argument.name for argument in arguments_of(func)]
-        arguments = {**dict(zip(labels, args, strict=False)), **kwargs}
-        numbers, axis = args[0], arguments.get("dim", -1 if name in LAST else None)
+        which, place = CHOOSING_OPERATORS[name]
+        arguments = named_arguments(func, args, kwargs)
+        numbers, axis = args[0], arguments.get("dim", -1 if name in LAST_AXIS_OPERATORS else None)
         tupled = isinstance(result, tuple)
         if axis is None or tupled != (which is not None) or numbers.dim() < 2:
             return
@@ -73,7 +72,7 @@ class Choosing(OperatorMode):  # type: ignore[no-untyped-call] # of the base
         for name, tensor in zip(outputs, tensors, strict=False):
             if tensor in self._made:
                 candidates, where = self._made[tensor]
-                if candidates.numel() > MOST:
+                if candidates.numel() > MOST_CANDIDATES:
                     continue
                 found[name + CANDIDATES] = array_of(candidates)
                 found[name + LAYOUT] = where
@@ -92,8 +91,8 @@ def first_of_equals(name: str, func: Any, args: Any, kwargs: Any) -> Any:
     operator has no position to choose, and of numbers that are no numbers.
     """
     labels = [argument.name for argument in arguments_of(func)]
-    arguments = {**dict(zip(labels, args, strict=False)), **kwargs}
-    x, axis = args[0], arguments.get("dim", -1 if name in LAST else None)
+    arguments = named_arguments(func, args, kwargs)
+    x, axis = args[0], arguments.get("dim", -1 if name in LAST_AXIS_OPERATORS else None)
     if axis is None or not x.dim() or not x.numel() or bool(x.isnan().any()):
         return None
     if name in ("argmax", "argmin", "max", "min"):

@@ -148,7 +148,7 @@ def _storage(tensor: torch.Tensor) -> int:
     return tensor.untyped_storage().data_ptr() if tensor.layout == torch.strided else 0
 
 
-def precision_of(call: Callable[[], Any]) -> tuple[str, frozenset[int]]:
+def precision_of(call: Callable[[], Any]) -> tuple[str, set[int]]:
     """The class of precision that a module's call multiplies in, as far as it can be watched.
 
     And the places of those of its outputs that nothing in half precision reaches.
@@ -156,8 +156,7 @@ def precision_of(call: Callable[[], Any]) -> tuple[str, frozenset[int]]:
     seen, found = Narrowest(), []
     with contextlib.suppress(Exception), eagerly(), seen:
         found = tensors_in(call())
-    exact = {n for n, tensor in enumerate(found) if not seen.reaches(tensor)}
-    return seen.precision, frozenset(exact)
+    return seen.precision, {n for n, tensor in enumerate(found) if not seen.reaches(tensor)}
 
 
 class TorchRounding(OperatorMode):  # type: ignore[no-untyped-call] # of the base

@@ -68,6 +68,11 @@ def arguments_of(func: Any) -> list[Argument]:
     ]
 
 
+def named_arguments(func: Any, args: Any, kwargs: Any) -> dict[str, Any]:
+    """The values that an operator is called with, by the names of its arguments."""
+    return {**{a.name: value for a, value in zip(arguments_of(func), args, strict=False)}, **kwargs}
+
+
 def writes(func: Any) -> bool:
     """Whether an operator overwrites one of its arguments."""
     return bool(func._schema.is_mutable)

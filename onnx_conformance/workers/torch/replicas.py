@@ -12,7 +12,7 @@ from onnx_conformance.workers.native import Approximation
 from onnx_conformance.workers.replica_arithmetic import ApproximationErrors
 from onnx_conformance.workers.torch import fourier
 from onnx_conformance.workers.torch.modes import OperatorMode
-from onnx_conformance.workers.torch.positions import CHOOSING, first_of_equals
+from onnx_conformance.workers.torch.positions import CHOOSING_OPERATORS, first_of_equals
 from onnx_conformance.workers.torch.private import writes
 from onnx_conformance.workers.torch.sums import SUMS
 
@@ -57,7 +57,7 @@ class TorchReplica(OperatorMode):  # type: ignore[no-untyped-call] # of the base
         if label in SUMS and not writes(func):
             result = SUMS[label](*args, **kwargs)
             return func(*args, **kwargs) if result is None else result
-        if label in CHOOSING and not writes(func):
+        if label in CHOOSING_OPERATORS and not writes(func):
             result = first_of_equals(label, func, args, kwargs)
             return func(*args, **kwargs) if result is None else result
         if name not in ERRORS:

@@ -23,7 +23,7 @@ from onnx_conformance.workers.replica_arithmetic import (
 
 Tensor = torch.Tensor
 EPSILON = torch.finfo(torch.float32).eps
-FEW = LANES  # so few terms are added in one order everywhere, or nearly
+FEW_TERMS = LANES  # so few terms are added in one order everywhere, or nearly
 
 
 def total(x: Tensor, axes: Sequence[int], *, keepdim: bool = True) -> Tensor:
@@ -61,7 +61,7 @@ def _axes(x: Tensor, dim: Any) -> list[int]:
 
 
 def _long(x: Tensor, axes: Sequence[int]) -> bool:
-    return bool(axes) and math.prod(x.shape[axis] for axis in axes) > FEW
+    return bool(axes) and math.prod(x.shape[axis] for axis in axes) > FEW_TERMS
 
 
 def _reduce(how: Callable[..., Tensor]) -> Callable[..., Tensor | None]:
@@ -74,19 +74,21 @@ def _reduce(how: Callable[..., Tensor]) -> Callable[..., Tensor | None]:
     return reduced
 
 
-def _variance(x: Tensor, dim: Any, rest: dict[str, Any], keepdim: bool) -> Tensor | None:
+def _var(
+    x: Tensor, dim: Any = None, unbiased: bool = True, keepdim: bool = False, **rest: Any
+) -> Tensor | None:
     """Also of the older form, whose second argument is ``unbiased``.
 
     The mean is an epsilon off, as a rounded sum over a count is: of equal numbers torch's own is
     exact at any length, and their deviation is 0 in no other order.
     """
     if isinstance(dim, bool):
-        rest, dim = {**rest, "unbiased": dim}, None
+        unbiased, dim = dim, None
     axes = _axes(x, dim)
     count = math.prod(x.shape[axis] for axis in axes)
     if not axes or count < 2:
         return None
-    less = rest.get("correction", int(rest.get("unbiased", True)))
+    less = rest.get("correction", int(unbiased))
     less = 1 if less is None else less
     average = mean(x, axes)
     off = torch.copysign(EPSILON * average.abs(), average - x.mean(axes, keepdim=True))
@@ -94,16 +96,8 @@ def _variance(x: Tensor, dim: Any, rest: dict[str, Any], keepdim: bool) -> Tenso
     return total(centred * centred, axes, keepdim=keepdim) / max(count - less, 0)
 
 
-def _var(
-    x: Tensor, dim: Any = None, unbiased: bool = True, keepdim: bool = False, **rest: Any
-) -> Tensor | None:
-    return _variance(x, dim, {"unbiased": unbiased, **rest}, keepdim)
-
-
-def _std(
-    x: Tensor, dim: Any = None, unbiased: bool = True, keepdim: bool = False, **rest: Any
-) -> Tensor | None:
-    found = _var(x, dim, unbiased, keepdim, **rest)
+def _std(x: Tensor, *arguments: Any, **rest: Any) -> Tensor | None:
+    found = _var(x, *arguments, **rest)
     return None if found is None else found.sqrt()
 
 
@@ -227,7 +221,7 @@ def _avg_pool(
     divisor: int | None = None,
 ) -> Tensor | None:
     """Windows without padding, which have the same number of terms each."""
-    if math.prod(kernel) <= FEW or any(padding) or ceil_mode or divisor is not None:
+    if math.prod(kernel) <= FEW_TERMS or any(padding) or ceil_mode or divisor is not None:
         return None
     count, windows = len(kernel), x
     for axis, (size, step) in enumerate(zip(kernel, stride or kernel, strict=True)):
@@ -256,7 +250,7 @@ def _attention(
     enable_gqa: bool = False,
 ) -> Tensor | None:
     """``scaled_dot_product_attention``; a row that is masked wholly gives 0, as torch's does."""
-    if dropout or key.shape[-2] <= FEW:
+    if dropout or key.shape[-2] <= FEW_TERMS:
         return None
     if enable_gqa:
         share = query.shape[-3] // key.shape[-3]

@@ -17,7 +17,7 @@ from onnx_conformance.core.domains import Integers, Mask
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.file_roles import NEXT, STEPS
 from onnx_conformance.core.spec import Axes, Axis, InputSpecs, TensorSpec
-from onnx_conformance.workers.torch.calling_convention import KINDS, PAST, PRESENT, of_cache
+from onnx_conformance.workers.torch.calling_convention import PAST, PRESENT, cache_of, of_cache
 from onnx_conformance.workers.torch.transformers_inputs import (
     ENCODER_STATES,
     FIRST_TOKEN,
@@ -49,7 +49,7 @@ class DecoderFile(nn.Module):
             answer = self._beside_encoder(ids, tensors)
         else:
             beside = {n: tensors[n] for n in ("attention_mask", "position_ids") if n in tensors}
-            past = _cache(tensors, "")
+            past = cache_of(tensors)
             answer = self.model(ids, **{cache_name(self.model): past}, use_cache=True, **beside)
         found = {"logits": answer[0]}
         cache = answer.get(cache_in(answer))
@@ -58,7 +58,7 @@ class DecoderFile(nn.Module):
     def _beside_encoder(self, ids: torch.Tensor, tensors: dict[str, torch.Tensor]) -> Any:
         from transformers import EncoderDecoderCache
 
-        own, cross = _cache(tensors, f"{OWN}."), _cache(tensors, f"{CROSS}.")
+        own, cross = cache_of(tensors, f"{OWN}."), cache_of(tensors, f"{CROSS}.")
         heard = tensors.get(ENCODER_STATES)
         if heard is None:  # later calls read the cache alone
             key = tensors[f"{PAST}.0.{CROSS}.key"]
@@ -92,16 +92,6 @@ def width_of(model: Any) -> int:
     """Features of what an encoder says."""
     config = model.config
     return int(config.hidden_size if hasattr(config, "hidden_size") else config.d_model)
-
-
-def _cache(tensors: dict[str, torch.Tensor], kind: str) -> Any:
-    """The cache of the keys and values of one kind among the tensors; empty without any."""
-    from transformers import DynamicCache
-
-    layers: list[tuple[torch.Tensor, ...]] = []
-    while f"{PAST}.{len(layers)}.{kind}key" in tensors:
-        layers.append(tuple(tensors[f"{PAST}.{len(layers)}.{kind}{one}"] for one in KINDS))
-    return DynamicCache(layers) if layers else DynamicCache()
 
 
 def of_file(

@@ -50,7 +50,7 @@ from onnx_conformance.workers.torch.transformers_inputs import (
 
 FIELDS = re.compile(r",(?=\w+=)")  # before each field=value of a pointer
 PARTS = (WHOLE, ENCODER, DECODER)
-OF_FILES = (FIRST, NEXT, MERGED, TOGETHER)  # roles of files, and all of them in a row
+OF_FILES = (FIRST, NEXT, MERGED)  # roles of files
 UNREAD = (
     "attention_mask",
     "token_type_ids",
@@ -69,22 +69,18 @@ def tiny_model(member: str, *, pretrained: bool) -> tuple[nn.Module, InputSpecs]
     Raises:
         UsageError: transformers is not installed, has no such class, or cannot make it tiny.
     """
-    name, *texts = FIELDS.split(member)
-    options = dict(_option(text) for text in texts)
-    part, names = options.pop("part", WHOLE), options.pop("inputs", "")
+    name, part, names, options = _pointed(member)
     kind = _class(name)
     config = tiny_config(kind.config_class, options)
     model = kind(config).eval()
     awaken(model)
-    if _is_of_file(part, names):
-        return _of_file(member, model, part, names)
-    ready, found = _ready(member, model, part)
+    ready, found = _part(member, model, part, names)
     if len(found.inputs) == 1 and found.inputs[0].floating:
         _settle(ready, found)
     return ready, found
 
 
-def _settle(model: ByName, found: InputSpecs) -> None:
+def _settle(model: nn.Module, found: InputSpecs) -> None:
     """Statistics of BatchNorms as inputs give them: those of no training fade layer by layer."""
     recipes = [Recipe("normal", batch=BATCH_SIZE, seed=seed) for seed in range(BATCHES)]
     batches = [tensor for recipe in recipes for tensor in _call(recipe, found).values()]
@@ -108,9 +104,7 @@ def stored_model(member: str, *, pretrained: bool) -> tuple[nn.Module, InputSpec
         UsageError: it is not there, needs code of its own, or is of no class that is known.
     """
     transformers = _transformers(member)
-    path, *texts = FIELDS.split(member)
-    options = dict(_option(text) for text in texts)
-    part, names = options.pop("part", WHOLE), options.pop("inputs", "")
+    path, part, names, options = _pointed(member)
     trusted = options.pop("trust_remote_code", False) is True
     meant = Path(path)
     if (meant.is_absolute() or meant.exists()) and not (meant / "config.json").is_file():
@@ -135,22 +129,25 @@ def stored_model(member: str, *, pretrained: bool) -> tuple[nn.Module, InputSpec
         raise UsageError(
             f"hf:{path}: {said}; give a folder with config.json and its weights (safetensors)"
         ) from error
-    if _is_of_file(part, names):
-        return _of_file(member, model.float().eval(), part, names)
-    return _ready(member, model.float().eval(), part)
+    return _part(member, model.float().eval(), part, names)
 
 
-def _is_of_file(part: str, names: str) -> bool:
-    """Whether what is asked for is a decoder as a file holds it: by its role, or with a past."""
-    return part in OF_FILES or (part == WHOLE and f"{PAST}." in names)
+def _pointed(member: str) -> tuple[str, str, list[str], dict[str, Any]]:
+    """A pointer's class or folder, its part, the inputs of its file, and other fields."""
+    name, *texts = FIELDS.split(member)
+    options = dict(_option(text) for text in texts)
+    return name, options.pop("part", WHOLE), options.pop("inputs", "").split(), options
 
 
-def _of_file(member: str, model: Any, part: str, names: str) -> tuple[nn.Module, InputSpecs]:
-    """What a file of a folder stands for, or all of them in a row."""
-    if part != TOGETHER:
-        return of_file(member, model, part, names.split())
-    found = of_chain(model)
-    return _by_name(model, [spec.name for spec in found.inputs]), found
+def _part(member: str, model: Any, part: str, names: list[str]) -> tuple[nn.Module, InputSpecs]:
+    """A part of the model: by its name, as what a file stands for, or all files in a row."""
+    if part == TOGETHER:
+        found = of_chain(model)
+        return _by_name(model, [spec.name for spec in found.inputs]), found
+    with_past = any(name.startswith(f"{PAST}.") for name in names)
+    if part in OF_FILES or (part == WHOLE and with_past):
+        return of_file(member, model, part, names)
+    return _ready(member, model, part)
 
 
 def _set_fields(path: str, config: Any, fields: Mapping[str, Any]) -> None:

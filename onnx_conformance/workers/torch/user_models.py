@@ -9,11 +9,13 @@ import numpy as np
 import torch
 
 from onnx_conformance.core.arrays import Arrays, digest_arrays
+from onnx_conformance.core.compute_modes import FLOAT32
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.spec import TensorSpec
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.workers.built_model import (
     BuiltModel,
+    Observed,
     UserModels,
     labels_of,
     parameters_of,
@@ -32,7 +34,9 @@ from onnx_conformance.workers.torch.modes import (
 )
 from onnx_conformance.workers.torch.precision import precision_of, tensor_of, weight_array
 
-HALF = "torch.float16"  # of an output, which its model casts: the case is judged in that class
+FLOAT16_NAME = (
+    "torch.float16"  # of an output, which its model casts: the case is judged in that class
+)
 
 
 class TorchModels(UserModels):
@@ -58,10 +62,7 @@ class TorchModels(UserModels):
             float64_problem=calls.float64_problem,
             refuses=lambda names: convention_of(calls.forward, names).problem,
             weights=_weights(model),
-            computes=calls.computes,
-            bfloat16=calls.bfloat16,
-            exact=calls.exact,
-            in_float64=calls.in_float64,
+            seen=calls.seen,
         )
 
     def seed(self, seed: int) -> None:
@@ -73,16 +74,13 @@ class TorchModels(UserModels):
 
 
 class _Calls:
-    """Calls of a module, and what they showed: see the fields of :class:`BuiltModel`."""
+    """Calls of a module, and what they showed."""
 
     def __init__(self, module: torch.nn.Module, dtypes: dict[str, str]) -> None:
         self._built = AsBuilt(evaluated(module))
         self._module, self._dtypes = module, dtypes
         self.forward = module.forward
-        self.computes: list[str] = []
-        self.bfloat16: set[int] = set()
-        self.exact: set[int] = set()
-        self.in_float64: list[Arrays] = []
+        self.seen = Observed()
 
     def run(self, input_set: Inputs) -> Arrays:
         """The outputs by name."""
@@ -93,17 +91,17 @@ class _Calls:
                 return convention_of(self.forward, list(input_set))(self._module, tensors)
 
         result = called_eagerly(call)
-        if not self.computes:
-            precision, unreached = precision_of(call)
-            self.computes.append(precision)
-            self.exact.update(unreached)
+        if self.seen.exact is None:
+            self.seen.precision, self.seen.exact = precision_of(call)
         found = tensors_in(result)
         if not found:
             raise UsageError(
                 f"the model returns a {type(result).__name__}, which has no tensor in it; "
                 "return a tensor, or tuples, lists and dicts of tensors"
             )
-        self.bfloat16.update(n for n, tensor in enumerate(found) if tensor.dtype == torch.bfloat16)
+        self.seen.bfloat16.update(
+            n for n, tensor in enumerate(found) if tensor.dtype == torch.bfloat16
+        )
         return with_names([weight_array(tensor) for tensor in found], labels_of(result))
 
     def float64_problem(self, input_set: Inputs) -> str | None:
@@ -111,16 +109,16 @@ class _Calls:
         wide = [widened(torch.from_numpy(np.array(array))) for array in input_set.values()]
         try:
             in_double: Any = copied(self._module, self._built).double()
-            with torch.no_grad(), eagerly(), in_float64(*self.computes):
+            with torch.no_grad(), eagerly(), in_float64(self.seen.precision or FLOAT32):
                 result = convention_of(in_double.forward, list(input_set))(in_double, wide)
         except (RuntimeError, TypeError) as error:
             return " ".join(str(error).split())[:200]
         tensors = tensors_in(result)
-        self.in_float64.append(
+        self.seen.in_float64.append(
             with_names([weight_array(tensor) for tensor in tensors], labels_of(result))
         )
         dtypes = [str(tensor.dtype) for tensor in tensors if tensor.is_floating_point()]
-        narrow = [dtype for dtype in dtypes if dtype not in ("torch.float64", HALF)]
+        narrow = [dtype for dtype in dtypes if dtype not in ("torch.float64", FLOAT16_NAME)]
         return f"an output is {narrow[0]}" if narrow else None
 
 

@@ -37,7 +37,7 @@ from onnx_conformance.workers.user_model.infer_spec import TrialRun, sized_by_va
 from onnx_conformance.workers.user_model.opened_files import data_files, digests, opened_files
 from onnx_conformance.workers.user_model.validation import (
     RUNS,
-    SMALL,
+    SMALL_RECIPE,
     SpecTrial,
     check_calibrable,
     check_inputs,
@@ -111,11 +111,11 @@ def _trial(
 def _specified(declaration: Declaration, trial: SpecTrial) -> tuple[ModelSpec, Any]:
     """The spec, and a digest of what the model is but for the files that it reads."""
     built = trial.built
-    runs = [trial.run(recipe) for recipe in (*RUNS, *([SMALL] if trial.axes else ()))]
+    runs = [trial.run(recipe) for recipe in (*RUNS, *([SMALL_RECIPE] if trial.axes else ()))]
     of_one_size = [call for recipe in varied(trial.inputs) for call in trial.run(recipe).calls]
     oracle, agreed = _oracle(declaration, trial)
     # float64 may keep more boxes than float32: sizes hang on such values too
-    first = replace(runs[0], calls=(*runs[0].calls, *of_one_size, *built.in_float64))
+    first = replace(runs[0], calls=(*runs[0].calls, *of_one_size, *built.seen.in_float64))
     outputs = _outputs(declaration, trial, [first, *runs[1:]])
     names = [spec.name for spec in outputs]
     check_steady(trial, runs[0].calls[0])
@@ -138,11 +138,11 @@ def _specified(declaration: Declaration, trial: SpecTrial) -> tuple[ModelSpec, A
         group=trial.group,
         unnamed=() if declaration.outputs else unnamed(names),
         by_values=sized_by_values(names, first.calls),
-        computes=next(iter(built.computes), FLOAT32),
+        computes=built.seen.precision or FLOAT32,
         exact=tuple(
             spec.name
             for place, spec in enumerate(outputs)
-            if place in built.exact and spec.dtype == FLOAT32
+            if place in (built.seen.exact or ()) and spec.dtype == FLOAT32
         ),
     )
     return carrying(spec, declaration, built), _fingerprint(built, [run.rows for run in runs])
@@ -154,7 +154,7 @@ def _outputs(
     outputs = checked_outputs(declaration, trial.inputs, runs)
     outputs = with_batch(outputs) if trial.group else outputs
     return tuple(
-        replace(spec, dtype=bfloat16.NAME) if place in trial.built.bfloat16 else spec
+        replace(spec, dtype=bfloat16.NAME) if place in trial.built.seen.bfloat16 else spec
         for place, spec in enumerate(outputs)
     )
 

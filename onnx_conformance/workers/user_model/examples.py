@@ -20,7 +20,7 @@ from onnx_conformance.core.spec import Axes, Axis, InputSpecs, TensorSpec
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.workers.built_model import BuiltModel
 from onnx_conformance.workers.user_model.fixed_batch import Place, are_samples
-from onnx_conformance.workers.user_model.infer_spec import BATCH, FURTHER
+from onnx_conformance.workers.user_model.infer_spec import BATCH, LONGEST_DIFFERENCE
 
 PAST = re.compile(r"past(_key_values)?\.\d+\.")  # of a layer's keys and values
 Sizes = tuple[int, ...]  # of one axis, in each of the examples
@@ -172,7 +172,9 @@ def _follows(one: Sizes, known: Mapping[Sizes, str]) -> str:
             return f"{label}+{name}"
     for other, label in known.items():
         if label.isidentifier():
-            further = FURTHER if len(one) > 2 else 1  # two sizes alone may differ alike by chance
+            further = (
+                LONGEST_DIFFERENCE if len(one) > 2 else 1
+            )  # two sizes alone may differ alike by chance
             for expression in _expressions(one[0], other[0], label, further):
                 if one == tuple(evaluate(expression, {label: size}) for size in other):
                     return expression

@@ -15,7 +15,7 @@ from onnx_conformance.workers.built_model import BuiltModel
 
 BATCH = BATCH_NAMES[0]
 PROBES = (Recipe("normal", seed=1), Recipe("normal", seed=2))
-SAME = 1e-4  # of the largest element: far above float32's rounding, far below another sample
+SAME_WITHIN = 1e-4  # of the largest element: far above float32's rounding, far below another sample
 MOST_SAMPLES = 8  # that are changed, one by one
 
 Place = tuple[str, int]  # an input and an axis of it
@@ -98,7 +98,7 @@ def _moves_one_place(before: Array, after: Array, count: int, sample: int, leadi
         return False
     one, two = (np.asarray(coded(array), np.float64) for array in (before, after))
     size = max(float(np.abs(one).max(initial=0.0)), float(np.finfo(np.float32).tiny))
-    moved = np.abs(two - one) > SAME * size
+    moved = np.abs(two - one) > SAME_WITHIN * size
     rest = [place for place in range(count) if place != sample]
     axes = [axis for axis, length in enumerate(before.shape) if length == count]
     chosen = [0] if leading else axes

@@ -12,26 +12,11 @@ import numpy as np
 from onnx_conformance.core.arrays import Outputs
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.plain_outputs import dtype_of
-from onnx_conformance.core.size_expressions import evaluate, is_expression, names_in
-from onnx_conformance.core.spec import BATCH_NAMES, Axes, Axis, Shape, TensorSpec
+from onnx_conformance.core.size_expressions import evaluate, is_expression
+from onnx_conformance.core.spec import BATCH_NAMES, Shape, TensorSpec
 
 BATCH = BATCH_NAMES[1]
-FURTHER = 8  # the longest difference between two axes that is read as "axis+N"
-
-
-def with_axes(inputs: Sequence[TensorSpec], axes: Axes) -> Axes:
-    """The axes that were declared, and of other symbolic axes of the inputs the usual sizes.
-
-    Raises:
-        UsageError: a declared axis that no input has.
-    """
-    dims = [dim for spec in inputs for dim in spec.shape if isinstance(dim, str)]
-    named = [name for dim in dims if dim not in BATCH_NAMES for name in names_in(dim)]
-    known = dict(axes)
-    for name in known:
-        if name not in named:
-            raise UsageError(f"axes names '{name}', which is in no input's shape")
-    return tuple((name, known.get(name, Axis())) for name in dict.fromkeys(named))
+LONGEST_DIFFERENCE = 8  # the longest difference between two axes that is read as "axis+N"
 
 
 @dataclass(frozen=True)
@@ -119,7 +104,7 @@ def _follows(
 def _sums(dims: Sequence[str]) -> Iterator[str]:
     """Sizes that follow from two axes, or from one and a few more: a past and what comes to it."""
     axes = [dim for dim in dims if not is_expression(dim) and dim not in BATCH_NAMES]
-    yield from (f"{axis}+{more}" for axis in axes for more in range(1, FURTHER + 1))
+    yield from (f"{axis}+{more}" for axis in axes for more in range(1, LONGEST_DIFFERENCE + 1))
     yield from (f"{one}+{other}" for one, other in combinations(axes, 2))
 
 

@@ -28,7 +28,7 @@ from onnx_conformance.workers.torch.precision import weight_array
 from onnx_conformance.workers.user_model.build import built_model
 from onnx_conformance.workers.user_model.examples import specs_of_examples
 
-MOST = 64  # calls that are kept
+MOST_CALLS = 64  # calls that are kept
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Calls:
         self._observed, self._seen = model, list[_Call]()
 
     def _add(self, call: _Call) -> None:
-        if len(self._seen) < MOST:
+        if len(self._seen) < MOST_CALLS:
             self._seen.append(call)
 
     def _most_frequent(self) -> list[_Call]:

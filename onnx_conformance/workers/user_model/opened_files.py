@@ -17,8 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from onnx_conformance.core.files import PACKAGE
-from onnx_conformance.core.store import file_digest
+from onnx_conformance.core.files import PACKAGE, file_digest
 
 _CODE = (".py", ".pyc", ".pyi", ".so", ".pth")
 _ACTIVE: list[set[str]] = []
@@ -85,12 +84,12 @@ def _sessions_told(found: set[str]) -> Iterator[None]:
         return
     made = kind.__init__
 
-    def translation_errors(self: Any, source: Any, *rest: Any, **named: Any) -> None:
+    def noted(self: Any, source: Any, *rest: Any, **named: Any) -> None:
         if isinstance(source, (str, os.PathLike)):
             found.add(os.path.abspath(os.fspath(source)))
         made(self, source, *rest, **named)
 
-    kind.__init__ = translation_errors
+    kind.__init__ = noted
     try:
         yield
     finally:

@@ -24,7 +24,7 @@ PROBES = (
 )
 FLOATS = ("float32", "float16", "float64")
 MOST_TRIALS, SECONDS = 200, 10.0  # that are spent on a suggestion
-LARGEST = 4096  # of the sizes in a refusal that are tried
+LARGEST_SIZE = 4096  # of the sizes in a refusal that are tried
 
 Specs = tuple[TensorSpec, ...]
 Near = Iterator[tuple[Specs, Axes]]
@@ -120,7 +120,7 @@ def _shapes(shape: Shape, refusal: str, elsewhere: Collection[Dim]) -> Iterator[
         if dim in elsewhere and dim not in BATCH_NAMES and not is_expression(dim):
             others = [f"{dim}+1", f"2*{dim}"]
         elif isinstance(dim, int):
-            others = [number for number in named if 0 < number <= LARGEST and number != dim]
+            others = [number for number in named if 0 < number <= LARGEST_SIZE and number != dim]
         yield from ((*shape[:axis], other, *shape[axis + 1 :]) for other in others)
     yield (*shape, 1)
     if len(shape) > 2:

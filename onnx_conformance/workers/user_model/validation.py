@@ -27,14 +27,13 @@ from onnx_conformance.workers.user_model.examples import specs_of_examples
 from onnx_conformance.workers.user_model.infer_spec import (
     TrialRun,
     outputs_of,
-    with_axes,
 )
 from onnx_conformance.workers.user_model.suggested_spec import suggestion
 
-VALUED = (("normal", 10.0), ("normal", 1.0), ("zeros", 1.0), ("ones", 1.0), ("image", 3.0))
+RANGES_TRIED = (("normal", 10.0), ("normal", 1.0), ("zeros", 1.0), ("ones", 1.0), ("image", 3.0))
 RUNS = (Recipe("uniform", batch=2), Recipe("normal", batch=3, extent=1.0))
-MANY = 12  # samples, of a model that takes them one by one
-SMALL = Recipe("uniform", batch=5, extent=0.0)  # of models of several sizes
+MANY_SAMPLES = 12  # samples, of a model that takes them one by one
+SMALL_RECIPE = Recipe("uniform", batch=5, extent=0.0)  # of models of several sizes
 
 
 def specs_of_inputs(declaration: Declaration, examples: Any, built: BuiltModel) -> InputSpecs:
@@ -66,14 +65,19 @@ def checked_axes(name: str, inputs: tuple[TensorSpec, ...], ranges: Mapping[str,
             f"model '{name}': its inputs call their batch axis {sorted(map(str, batches))}; "
             "use one name"
         )
-    axes = with_axes(inputs, tuple(ranges.items()))
-    for label, axis in axes:
+    dims = [dim for spec in inputs for dim in spec.shape if isinstance(dim, str)]
+    named = [label for dim in dims if dim not in BATCH_NAMES for label in names_in(dim)]
+    for label in ranges:
+        if label not in named:
+            raise UsageError(f"axes names '{label}', which is in no input's shape")
+    axes = {label: ranges.get(label, Axis()) for label in named}
+    for label, axis in axes.items():
         if axis.size(0.0) == axis.size(1.0):
             raise UsageError(
                 f"model '{name}': axis '{label}' has one size, {axis.low}, which cannot show "
                 f"that it may vary; give it a range, or write {axis.low} in the shape"
             )
-    return axes
+    return tuple(axes.items())
 
 
 def check_inputs(name: str, inputs: tuple[TensorSpec, ...], built: BuiltModel) -> None:
@@ -107,7 +111,9 @@ def varied(inputs: Sequence[TensorSpec]) -> list[Recipe]:
     A model without a batch is called for each of several samples.
     """
     batched = any(spec.batch_axis is not None for spec in inputs)
-    return [Recipe(kind, scale, batch=2 if batched else MANY) for kind, scale in VALUED]
+    return [
+        Recipe(kind, scale, batch=2 if batched else MANY_SAMPLES) for kind, scale in RANGES_TRIED
+    ]
 
 
 @dataclass(frozen=True)
@@ -191,7 +197,8 @@ def _names(declaration: Declaration, found: list[str]) -> list[str]:
     """The declared names of the outputs that were found, or their own."""
     if not found:
         raise UsageError(f"model '{declaration.name}' returns no tensor")
-    names = [_name(declared) for declared in declaration.outputs] or found
+    declared = [one if isinstance(one, str) else one.name for one in declaration.outputs]
+    names = declared or found
     if len(names) != len(found):
         raise UsageError(
             f"model '{declaration.name}' returns {len(found)} outputs, but its spec has "
@@ -203,10 +210,6 @@ def _names(declaration: Declaration, found: list[str]) -> list[str]:
             f"model '{declaration.name}': two outputs are called '{twice[0]}'; rename one"
         )
     return names
-
-
-def _name(declared: TensorSpec | str) -> str:
-    return declared if isinstance(declared, str) else declared.name
 
 
 def _renamed(run: TrialRun, names: Sequence[str]) -> TrialRun:

@@ -79,3 +79,17 @@ def test_a_file_without_blocks_is_read_as_it_is():
     graph = helper.make_graph([], "empty", [], [])
     stored = {"w": np.ones(3, np.float32)}
     assert list(possible_weights(helper.make_model(graph), stored)) == [stored]
+
+
+@pytest.mark.parametrize("fill", [0.0, 1.0])
+def test_factors_by_channel_are_read_without_what_fills_their_block(fill):
+    factors = np.array([0.8, 1.4, 1.0, 1.9, 0.6], np.float32)
+    kernel = np.full((8, 1, 1, 1), fill, np.float32)
+    kernel[:5, 0, 0, 0] = factors
+    node = helper.make_node("Conv", ["x", "k"], ["y"], domain="com.microsoft.nchwc", group=8)
+    model = helper.make_model(helper.make_graph([node], "g", [], []))
+    readings = [reading["k"].ravel() for reading in possible_weights(model, {"k": kernel})]
+    assert any(np.array_equal(found, factors) for found in readings)
+    kernel[4] = 1.0  # a factor that is another is not taken for the filling
+    readings = [reading["k"].ravel() for reading in possible_weights(model, {"k": kernel})]
+    assert not any(np.array_equal(found, factors) for found in readings)

@@ -14,8 +14,8 @@ from onnx_conformance.checks.canary_edits import move_output, weights_to_move
 from onnx_conformance.core.case import Case
 from onnx_conformance.core.documents import FileFacts
 from onnx_conformance.core.errors import StageFailure
+from onnx_conformance.core.files import file_digest
 from onnx_conformance.core.spec import TensorSpec
-from onnx_conformance.core.store import file_digest
 from onnx_conformance.core.tolerances import load_tolerances
 from onnx_conformance.run.subject import Answer, Artifact
 from tests.meta.running import ROOT

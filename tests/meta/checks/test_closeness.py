@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from onnx_conformance.checks.closeness import check_allclose
+from onnx_conformance.checks.closeness import check_allclose, check_top5
 from onnx_conformance.core.budget import Reference
+from onnx_conformance.core.spec import ModelSpec, TensorSpec
 from tests.meta.plain_subject import plain_subject, wide_model
 
 
@@ -43,3 +44,28 @@ def subject_of(error, noise):
 )
 def test_a_peak_is_held_to_what_float32_itself_errs(error, noise, outcome):
     assert check_allclose(subject_of(error, noise)).outcome == outcome
+
+
+@pytest.mark.parametrize(
+    ("order", "outcome"),
+    [((0, 1, 2, 3), "passed"), ((1, 0, 2, 3), "failed"), ((0, 1, 3, 2), "failed")],
+)
+def test_masked_classes_rank_last_and_tie_with_each_other(order, outcome):
+    """Classes that a mask leaves out are minus infinity in every answer."""
+
+    def logits(x):
+        scores = np.tanh(np.asarray(x, np.float64)) + np.arange(4)[::-1] * 3.0
+        return np.concatenate([scores, np.full((len(x), 2), -np.inf)], 1)
+
+    def reference(inputs):
+        exact = logits(inputs["x"])
+        near = exact.astype(np.float32)
+        return Reference({"y": exact}, {"y": near}, ({"y": near},))
+
+    def answer(inputs):
+        return logits(inputs["x"])[:, [*order, 5, 4]].astype(np.float32)
+
+    model = ModelSpec(
+        "m", "torch", (TensorSpec("x", ("batch", 4)),), (TensorSpec("y", ("batch", 6)),), ""
+    )
+    assert check_top5(plain_subject(model, reference, answer)).outcome == outcome

@@ -8,7 +8,7 @@ from onnx import helper
 
 from onnx_conformance.catalog.models import MODELS
 from onnx_conformance.checks.controls import CONTROLS, AlteredSubject, edited
-from onnx_conformance.checks.precision import CLASSIFIER, HALF
+from onnx_conformance.checks.precision import CLASSIFIER, FLOAT16_CASE
 from onnx_conformance.checks.registry import CHECKS, PLAIN_CASE, register_check
 from onnx_conformance.checks.steps import WITH_MEMORY
 from onnx_conformance.core.budget import Reference
@@ -238,7 +238,9 @@ def test_trained_weights_that_hardly_move_leave_a_case_incomplete(right):
         assert outcome(share, trained=False) == "failed"
 
 
-@pytest.mark.parametrize("case", [PLAIN_CASE, HALF, CLASSIFIER], ids=lambda case: case.precision)
+@pytest.mark.parametrize(
+    "case", [PLAIN_CASE, FLOAT16_CASE, CLASSIFIER], ids=lambda case: case.precision
+)
 def test_the_gate_scores_each_class_of_precision_by_its_own_check(right_of, case):
     right, rule = right_of(case), load_rules().metrics["score"]
 

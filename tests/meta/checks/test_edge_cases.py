@@ -99,6 +99,54 @@ def test_a_test_whose_check_does_not_apply_ends_there():
         Evidence()(subject(), not_applicable("nonfinite", "no NaN"))
 
 
+PARTICULAR = """
+import torch
+
+from onnx_conformance import TensorSpec, register_model
+
+
+class Net(torch.nn.Module):
+    def __init__(self, largest):
+        super().__init__()
+        self.layer, self.largest = torch.nn.Linear(6, 4), largest
+
+    def forward(self, x):
+        if not torch.jit.is_tracing() and bool(x.abs().max() > self.largest):
+            raise ValueError("too large")
+        return self.layer(x)
+
+
+@register_model("up_to_1000", inputs=[TensorSpec("x", ("batch", 6))])
+def up_to_1000():
+    return Net(1000.0)
+
+
+@register_model("up_to_12", inputs=[TensorSpec("x", ("batch", 6))])
+def up_to_12():
+    return Net(12.0)
+"""
+
+
+def test_inputs_that_native_refuses_spoil_no_others(tmp_path):
+    """Those far from ordinary ones do not apply; where it refuses these, the model is refused."""
+    (tmp_path / "particular.py").write_text(PARTICULAR)
+    run = run_suite(
+        tmp_path,
+        *("tests/test_function.py", "-k", "liveness or pinned or rows or allclose"),
+        *(f"--models-from={tmp_path / 'particular.py'}", "--exporter=torch_torchscript"),
+        *("--opset=14", "--provider=cpu", "--no-localize", "--bundles=0"),
+    )
+    rows = {
+        case["model"]: [(row["outcome"], row["reason"]) for row in case["checks"]]
+        for case in run.document["cases"]
+    }
+    outcomes = [outcome for outcome, _ in rows["up_to_1000"]]
+    assert set(outcomes) == {"passed", "not_applicable"}, rows["up_to_1000"]
+    assert any("refuses such inputs: ValueError: too large" in why for _, why in rows["up_to_1000"])
+    assert "model 'up_to_12' refuses what its spec describes" in run.text
+    assert run.status != 0
+
+
 @pytest.mark.parametrize(
     ("answer", "message"),
     [

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from onnx_conformance.checks.function import check_error_budget
+from onnx_conformance.checks.function import check_denormals, check_error_budget
 from onnx_conformance.checks.verdict import judge
 from onnx_conformance.core.budget import Reference
 from onnx_conformance.core.results import not_applicable, passed
 from onnx_conformance.core.spec import TensorSpec
-from onnx_conformance.inputs.families import pinned
+from onnx_conformance.inputs.families import denormal, pinned
 from tests import test_function
 from tests.meta.plain_subject import plain_subject, wide_model
 
@@ -82,6 +82,11 @@ def test_inputs_beyond_ordinary_ones_that_float32_cannot_compute_are_not_asked_f
 ):
     subject = subject_of(max(noise, 1e9), noise)
     assert check_error_budget(subject, pinned(0)[name]).outcome == outcome
+
+
+@pytest.mark.parametrize(("noise", "outcome"), [(1e9, "not_applicable"), (1e-43, "failed")])
+def test_nor_are_denormal_numbers(noise, outcome):
+    assert check_denormals(subject_of(1e9, noise), denormal(0)).outcome == outcome
 
 
 @pytest.mark.parametrize(

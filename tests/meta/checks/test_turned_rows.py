@@ -8,6 +8,7 @@ from onnx_conformance.checks.turned_rows import (
     answered_nearby,
     neighbours,
     open_elsewhere,
+    open_in_native,
     rows_over,
 )
 from onnx_conformance.core.budget import Reference
@@ -78,3 +79,33 @@ def test_a_sample_may_be_what_native_answers_an_ulp_away(first, error, excused):
     got = {"y": asked.oracle["y"] + np.stack([0 * STEP, error])}
     found = answered_nearby(asked, got, 1, {"y"}, reference(near["x"]), SWEEP)
     assert found is excused
+
+
+@pytest.mark.parametrize(("step", "excused"), [(STEP, True), (-STEP, False), (0.5 * STEP, False)])
+def test_or_what_a_replica_answers_there(step, excused):
+    """Among numbers that a runtime rounds to one, replicas choose the first, as ONNX does."""
+    inputs = Inputs(x=np.array([[0.33, 0.7]], np.float32))
+    near = neighbours(inputs, 0, SWEEP["neighbour_ulp"])
+    exact, other = quantised(np.asarray(near["x"], np.float64)), quantised(near["x"]) + STEP
+    asked = Reference({"y": quantised(np.asarray(inputs["x"], np.float64))}, {}, ())
+    got = {"y": asked.oracle["y"] + step}
+    beside = Reference({"y": exact}, {"y": quantised(near["x"])}, ({"y": other},))
+    assert answered_nearby(asked, got, 0, {"y"}, beside, SWEEP) is excused
+
+
+def test_sets_of_inputs_are_excused_by_their_own_ways():
+    """One in which native's ways agree has nothing of another in which they do not."""
+    rng = np.random.default_rng(0)
+    pools = []
+    for place, left_open in enumerate((8, 0)):
+        oracle = rng.normal(size=(1000, 5))
+        ways = [oracle * (1 + 1e-7 * rng.normal(size=oracle.shape)) for _ in range(5)]
+        ways[1][:left_open] *= -1.0
+        ways[4][500:502] *= -1.0
+        replicas = tuple({"y": way} for way in ways[1:4])
+        reference = Reference({"y": oracle}, {"y": ways[0]}, replicas)
+        pools += [(one, [place]) for one in pooled_scores([(reference, {"y": ways[4]})], OUT, RULE)]
+    over = rows_over(pools)
+    assert open_in_native(pools) == {0: 8}
+    assert not open_elsewhere(pools, over, 3.0)
+    assert open_elsewhere(pools, [row for row in over if row[0] == 0], 3.0)

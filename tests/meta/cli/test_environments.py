@@ -2,7 +2,9 @@
 
 import subprocess
 import sys
+import sysconfig
 import venv
+from pathlib import Path
 
 import pytest
 
@@ -67,7 +69,20 @@ def test_an_environment_that_is_none_is_reported(adopt, argument, message):
         adopt(argument)
 
 
-def test_another_environment_is_a_column(tmp_path):
+@pytest.fixture
+def bare(tmp_path):
+    """The Python of an environment with ONNX Runtime and ``environments.WORKER`` alone."""
+    home = tmp_path / "bare"
+    venv.create(home, symlinks=True)
+    (packages,) = home.glob("lib/python*/site-packages")
+    for name in ("onnxruntime", "numpy", "numpy.libs", "execnet", "psutil"):
+        for module in Path(sysconfig.get_path("platlib")).glob(name):
+            (packages / name).symlink_to(module)
+    return home / "bin" / "python"
+
+
+def test_another_environment_is_a_column(tmp_path, bare):
+    """Which holds what an engine needs, and no more."""
     run = run_suite(
         tmp_path,
         "tests/test_structure.py::test_placement",
@@ -76,7 +91,7 @@ def test_another_environment_is_a_column(tmp_path):
         "--opset=14",
         "--provider=cpu",
         "--provider=ort-here",
-        f"--engine=ort-here={HERE}",
+        f"--engine=ort-here=popen//python={bare}",
     )
     assert run.status == 5, run.text  # the other checks were not asked for
     assert [case["provider"] for case in run.document["cases"]] == ["cpu", "ort-here"]

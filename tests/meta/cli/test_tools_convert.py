@@ -17,9 +17,9 @@ from onnx_conformance.cli.main import main
 from onnx_conformance.cli.staged_file import UnwritablePlace, staged
 from onnx_conformance.core.case import ExportOptions
 from onnx_conformance.core.errors import StageFailure, UsageError
+from onnx_conformance.core.files import file_digest
 from onnx_conformance.core.onnx_file import inspect
 from onnx_conformance.core.registry import registering
-from onnx_conformance.core.store import file_digest
 from onnx_conformance.run.subject import Artifact
 
 pytestmark = pytest.mark.slow

@@ -18,7 +18,7 @@ from onnx_conformance.core.errors import CapabilityMissing
 from onnx_conformance.core.settings import Settings
 from onnx_conformance.inputs.recipes import Recipe
 from onnx_conformance.run.cache_keys import model_request
-from onnx_conformance.run.noise_floor import PLAIN, NoiseFloor, noise_floor_of
+from onnx_conformance.run.noise_floor import FLOAT32_NOISE_FLOOR, NoiseFloor, noise_floor_of
 from onnx_conformance.workers.replica_arithmetic import eleven_bits
 
 pytestmark = pytest.mark.slow
@@ -52,8 +52,8 @@ def test_tf32_has_eleven_bits():
 @pytest.mark.parametrize(
     ("case", "wanted"),
     [
-        (Case("m", "e", 18, "cpu"), PLAIN),
-        (Case("m", "e", 18, "cpu", precision="int8"), PLAIN),
+        (Case("m", "e", 18, "cpu"), FLOAT32_NOISE_FLOOR),
+        (Case("m", "e", 18, "cpu", precision="int8"), FLOAT32_NOISE_FLOOR),
         (Case("m", "e", 18, "cpu", precision="float16"), NoiseFloor("float16")),
         (Case("m", "e", 18, "cuda"), NoiseFloor("float32", "cuda")),
         (Case("m", "e", 18, "tensorrt_tf32", precision="tf32"), NoiseFloor("tf32", "cuda")),

@@ -13,7 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from onnx_conformance.core.errors import UsageError
-from onnx_conformance.core.store import CorruptEntryWarning, Store, file_digest, key_of
+from onnx_conformance.core.files import file_digest
+from onnx_conformance.core.store import CorruptEntryWarning, Store, key_of
 from tests.meta.running import ROOT
 
 pytestmark = pytest.mark.slow

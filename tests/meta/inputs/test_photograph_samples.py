@@ -14,7 +14,7 @@ from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.spec import TensorSpec
 from onnx_conformance.core.tolerances import load_tolerances
 from onnx_conformance.inputs.photographs import (
-    BUNDLED,
+    BUNDLED_PHOTOGRAPHS,
     imagenet_labels,
     levels_apart,
     normalised,
@@ -126,7 +126,7 @@ def test_labels_are_imagenet_s():
     labels = imagenet_labels()
     assert len(labels) == len(set(labels)) == 1000
     assert labels[282] == "tiger cat"
-    assert {answer for answers in BUNDLED.values() for answer in answers} <= set(labels)
+    assert {answer for answers in BUNDLED_PHOTOGRAPHS.values() for answer in answers} <= set(labels)
 
 
 def test_percentages_of_logits_and_of_probabilities():

@@ -10,8 +10,9 @@ from onnx import TensorProto, helper
 
 from onnx_conformance.core.case import Case
 from onnx_conformance.core.errors import StageFailure, UsageError
+from onnx_conformance.core.files import file_digest
 from onnx_conformance.core.settings import Settings, shipped_limits
-from onnx_conformance.core.store import Store, file_digest
+from onnx_conformance.core.store import Store
 from onnx_conformance.perf.gate.gate_run import baseline_artifact
 from onnx_conformance.perf.gate.rules import GateFailure
 from onnx_conformance.report.saved_artifacts import (

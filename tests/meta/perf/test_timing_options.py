@@ -6,7 +6,7 @@ from onnx_conformance.core.errors import UsageError
 from onnx_conformance.perf.latency.contenders import native_contenders
 from onnx_conformance.perf.latency.ratios import Ratio
 from onnx_conformance.perf.latency.row_requests import (
-    SHIPPED,
+    SHIPPED_FILE,
     MinimumSpeedup,
     load_minimum_speedups,
     minimum_speedup_of,
@@ -120,7 +120,7 @@ def written(tmp_path):
 
 
 def test_the_shipped_entries_fit_every_case_at_the_default_sizes():
-    entries = load_minimum_speedups(SHIPPED)
+    entries = load_minimum_speedups(SHIPPED_FILE)
     for size in BATCH_SIZES:
         assert (
             minimum_speedup_of(entries, "resnet18-torch_dynamo-opset25-cpu", size).minimum_speedup

@@ -12,7 +12,7 @@ from onnx_conformance.cli.variants import main, table
 from onnx_conformance.core.project import Project
 from onnx_conformance.perf.latency.ratios import Ratio
 from onnx_conformance.perf.variant_choice import (
-    PLAIN,
+    PLAIN_EXPORT,
     VariantsDocument,
     front,
     join,
@@ -77,7 +77,7 @@ def variants():
 
 
 def test_the_front_holds_no_red_and_no_beaten_one(variants):
-    assert [one.name for one in front(variants, 1)] == ["unjudged", "fast", PLAIN]
+    assert [one.name for one in front(variants, 1)] == ["unjudged", "fast", PLAIN_EXPORT]
 
 
 def test_verdicts_are_reported_with_reasons(variants):
@@ -85,7 +85,7 @@ def test_verdicts_are_reported_with_reasons(variants):
     assert verdicts_of["wrong"] == ("failed", "differs")
     assert verdicts_of["unjudged"] == ("latency only", "no data are known")
     assert verdicts_of["half"] == ("incomplete", "no float64 oracle")
-    assert verdicts_of[PLAIN] == ("passed", "")
+    assert verdicts_of[PLAIN_EXPORT] == ("passed", "")
 
 
 def test_a_score_names_the_class_whose_noise_floor_it_counts_in(variants):
@@ -95,7 +95,7 @@ def test_a_score_names_the_class_whose_noise_floor_it_counts_in(variants):
 
 
 def test_an_export_option_is_no_variant(variants):
-    assert [one.name for one in variants].count(PLAIN) == 1
+    assert [one.name for one in variants].count(PLAIN_EXPORT) == 1
 
 
 def test_the_answer_names_the_proved_one_before_the_unjudged(variants):
@@ -108,7 +108,7 @@ def test_the_answer_names_the_proved_one_before_the_unjudged(variants):
 
 def test_what_is_not_shown_to_beat_the_export_is_not_the_answer(variants):
     """The plain file is simpler, and of no processor."""
-    sound = [one for one in variants if one.name in (PLAIN, "fast")]
+    sound = [one for one in variants if one.name in (PLAIN_EXPORT, "fast")]
     [timed] = sound[1].timed
     level = replace(timed, over_plain=Ratio(1.01, 0.99, 1.03))
     said = recommendation([sound[0], replace(sound[1], timed=(level,))], 1)

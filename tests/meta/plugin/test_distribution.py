@@ -15,15 +15,15 @@ from onnx_conformance.plugin.collection import (
     plan_in_worker,
     pytest_xdist_make_scheduler,
 )
-from onnx_conformance.plugin.collector import MEASURED, Collector
+from onnx_conformance.plugin.collector import MEASURED_TIME, Collector
 from onnx_conformance.plugin.distribution import ConformanceScheduling, groups, scope_of
-from onnx_conformance.plugin.run_options import (
-    SHARED,
+from onnx_conformance.plugin.registration import (
+    SHARED_RECORDS,
     RegisteredNames,
     adopt_records,
     shared_records,
 )
-from onnx_conformance.plugin.state import PENDING, RUN, RUN_WORKERS
+from onnx_conformance.plugin.state import RUN, RUN_WORKERS, UNPLANNED_CASES
 from onnx_conformance.run import user_models
 from onnx_conformance.run.clock import STAGES, Clock
 from tests.meta.running import judged_of, run_suite
@@ -187,7 +187,7 @@ def test_a_worker_registers_what_the_run_has_looked_at_and_looks_at_nothing():
     shared = execnet.loads(execnet.dumps(shared_records(records)))
     take_back()
     assert "theirs" not in MODELS
-    config = SimpleNamespace(workerinput={SHARED: shared})  # which has no option to look at
+    config = SimpleNamespace(workerinput={SHARED_RECORDS: shared})  # which has no option to look at
     found, take_back = registering(lambda: adopt_records(config), MODELS)
     assert (found, MODELS["theirs"]) == (records, spec)
     take_back()
@@ -218,7 +218,7 @@ def test_who_names_a_distribution_gets_it(dist, distload, tx, ours):
 def test_a_worker_plans_all_cases_that_it_will_get(whole, first):
     planned = []
     bench = SimpleNamespace(plan=lambda needs: planned.append([*needs]))
-    stash = {PENDING: {case: {"pinned"} for case in (*NETS, OTHER)}, RUN_WORKERS: bench}
+    stash = {UNPLANNED_CASES: {case: {"pinned"} for case in (*NETS, OTHER)}, RUN_WORKERS: bench}
     config = SimpleNamespace(stash=stash, workerinput={WHOLE_MODELS: whole})
     plan_in_worker(config, NETS[0])
     assert planned == [first]
@@ -243,7 +243,7 @@ def test_what_workers_measured_is_added_up():
     clock = Clock()
     collector = Collector(SimpleNamespace(), SimpleNamespace(), clock)
     for table in (measured(3.0, 2.0, 5.0), measured(4.0, 1.0, 6.0)):
-        collector.pytest_testnodedown(SimpleNamespace(workeroutput={MEASURED: table}))
+        collector.pytest_testnodedown(SimpleNamespace(workeroutput={MEASURED_TIME: table}))
     collector.pytest_testnodedown(SimpleNamespace())  # it died
     table = clock.table()
     assert (table["engine"]["import"], table["waited"]["import"]) == (7.0, 3.0)

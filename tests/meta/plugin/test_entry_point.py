@@ -78,7 +78,7 @@ def test_a_folder_of_files_is_judged(tmp_path):
     ("command", "file"), [("bench", "test_latency.py"), ("gate", "test_gate.py")]
 )
 def test_commands_of_one_file(command, file):
-    found = run.pytest_arguments(["my.py"], run.FILES[command], run.OPTIONS[command])
+    found = run.pytest_arguments(["my.py"], run.TEST_FILES[command], run.OPTIONS[command])
     assert found[0] == str(run.TESTS / file)
 
 

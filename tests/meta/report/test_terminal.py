@@ -55,6 +55,16 @@ def text_of(document):
     return terminal.render(terminal.matrix(document), width=100, color=False)
 
 
+def test_of_thousands_that_did_not_pass_the_failed_ones_are_shown():
+    cases = [make_case(f"m{number:04}", "torch_dynamo", 18) for number in range(1000)]
+    cases = [{**case, "complete": number < 100} for number, case in enumerate(cases)]
+    cases[950] = fail(cases[950], "error_budget", 41.3)
+    text = text_of(judged(cases, "red"))
+    assert "(100 cases that passed and 500 that did not are not shown)" in " ".join(text.split())
+    assert "m0950" in text
+    assert len(text.splitlines()) < 410
+
+
 def test_export_options_that_passed_share_a_row():
     plain = make_case("m", "torch_dynamo", 18)
     options = [make_case("m", f"torch_dynamo+{name}", 18, option=True) for name in "abc"]

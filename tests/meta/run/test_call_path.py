@@ -11,11 +11,11 @@ from onnx import TensorProto, helper
 from onnx_conformance.catalog.exporters import EXTERNAL
 from onnx_conformance.catalog.models import MODELS
 from onnx_conformance.core.case import ExternalCase
-from onnx_conformance.core.files import TOLERANCES
+from onnx_conformance.core.files import TOLERANCES, file_digest
 from onnx_conformance.core.onnx_file import inspect
 from onnx_conformance.core.settings import Settings
 from onnx_conformance.core.spec import ModelSpec, TensorSpec
-from onnx_conformance.core.store import Store, file_digest
+from onnx_conformance.core.store import Store
 from onnx_conformance.core.tolerances import load_tolerances
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.run.clock import Clock

@@ -16,7 +16,7 @@ from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.plugin import collection, outcome
 from onnx_conformance.plugin.state import RED_CASES, RUN
 from onnx_conformance.run.clock import Clock
-from onnx_conformance.run.noise_floor import PLAIN, NoiseFloor
+from onnx_conformance.run.noise_floor import FLOAT32_NOISE_FLOOR, NoiseFloor
 from onnx_conformance.run.probe import ProbeResult
 from onnx_conformance.run.run_workers import RunWorkers
 
@@ -32,7 +32,9 @@ def workers(tmp_path, monkeypatch):
     made.close()
 
 
-@pytest.mark.parametrize(("works", "wanted"), [(True, {PLAIN, TF32}), (False, {PLAIN})])
+@pytest.mark.parametrize(
+    ("works", "wanted"), [(True, {FLOAT32_NOISE_FLOOR, TF32}), (False, {FLOAT32_NOISE_FLOOR})]
+)
 def test_a_gpus_noise_floor_is_planned_where_its_provider_works(
     workers, monkeypatch, works, wanted
 ):

@@ -331,3 +331,19 @@ def test_a_text_that_the_file_does_not_know_is_fed_where_it_is_taken(tmp_path, r
     values = domain.values
     assert {"red", "blue"} <= set(values)
     assert len(values) == (2 if refuses else 3)
+
+
+def test_an_output_that_no_input_reaches_does_not_keep_sizes_from_being_found(
+    tmp_path, monkeypatch
+):
+    nodes = [
+        helper.make_node("Shape", ["x"], ["shape"], end=1),
+        helper.make_node("ConstantOfShape", ["shape"], ["count"]),
+        helper.make_node("Tanh", ["x"], ["y"]),
+    ]
+    path = saved(tmp_path / "m.onnx", nodes, [("x", FLOAT, ("batch", "n"))], ("y", "count"))
+    tried = []
+    moves = file_axes._moves
+    monkeypatch.setattr(file_axes, "_moves", lambda *a: tried.append(moves(*a)) or tried[-1])
+    assert file_model(path, 1).axes == (("n", Axis()),)
+    assert tried == [True]

@@ -6,7 +6,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from onnx_conformance.checks.audit.audit import audit_initializers
-from onnx_conformance.core.graph_weights import collect_initializers, settings_of
+from onnx_conformance.core.graph_weights import collect_initializers, constant_outputs, settings_of
 from onnx_conformance.core.native_constants import Constant
 from onnx_conformance.workers.onnx.constants import constants_of
 
@@ -106,3 +106,19 @@ def test_what_constant_nodes_and_sparse_tensors_hold_are_weights_too(tmp_path):
     graph.sparse_initializer[0].CopyFrom(sparse)
     with pytest.raises(ValueError, match="sparse 's' has 1,000,000,000,000 elements"):
         collect_initializers(helper.make_model(graph), tmp_path)
+
+
+def test_an_output_of_shapes_and_weights_alone_is_constant():
+    nodes = [
+        helper.make_node("Shape", ["x"], ["shape"]),
+        helper.make_node("ConstantOfShape", ["shape"], ["zeros"]),
+        helper.make_node("Add", ["zeros", "g"], ["lengths"]),
+        helper.make_node("Add", ["zeros", "x"], ["moving"]),
+        helper.make_node("ConstantOfShape", ["x"], ["sized"]),
+    ]
+    x, *outputs = (
+        helper.make_tensor_value_info(name, TensorProto.INT64, None)
+        for name in ("x", "lengths", "moving", "sized")
+    )
+    graph = helper.make_graph(nodes, "g", [x], outputs, [numpy_helper.from_array(GAIN, "g")])
+    assert constant_outputs(helper.make_model(graph)) == ["lengths"]

@@ -8,6 +8,8 @@ import pytest
 
 torch: Any = pytest.importorskip("torch")
 
+from torch._higher_order_ops.while_loop import while_loop  # noqa: E402
+
 from onnx_conformance.core.native_constants import read_constants, write_constants  # noqa: E402
 from onnx_conformance.workers.native import perturbed, shares_of  # noqa: E402
 from onnx_conformance.workers.torch.constants import constants_of  # noqa: E402
@@ -195,3 +197,33 @@ def test_what_an_input_is_written_into_depends_on_it():
 
     found = constants_of(Written(), [(X,)])
     assert not [record for record in found.records if record["used"] and "mul" in record["name"]]
+
+
+class Branching(torch.nn.Module):
+    """Reads one layer or the other, and nobody reads ``spare``."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.spare = (torch.nn.Linear(4, 4) for _ in range(3))
+
+    def forward(self, x):
+        return torch.cond(x.sum() > 0, lambda x: self.a(x), lambda x: self.b(x), (x,))
+
+
+class Looping(torch.nn.Module):
+    """Reads a layer in a loop, and nobody reads ``spare``."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.spare = (torch.nn.Linear(4, 4) for _ in range(2))
+
+    def forward(self, x):
+        start = torch.tensor(0)
+        return while_loop(lambda i, y: i < 2, lambda i, y: (i + 1, self.a(y)), (start, x))[1]
+
+
+@pytest.mark.parametrize("make", [Branching, Looping])
+def test_both_branches_and_the_body_of_a_loop_are_read(make):
+    found = constants_of(make().eval(), [(X,)])
+    assert found.idle == {"spare.weight", "spare.bias"}
+    assert not found.constant_outputs

@@ -20,8 +20,9 @@ from onnx_conformance.diagnose import reproduce
 from onnx_conformance.workers.native import shares_of
 from onnx_conformance.workers.onnxruntime.session_calls import call_of, make_timed_call
 from onnx_conformance.workers.onnxruntime.trace import trace
+from onnx_conformance.workers.torch.constants import constants_of
 from onnx_conformance.workers.torch.float64 import in_float64
-from onnx_conformance.workers.torch.introspect import gradients, unused_tensors
+from onnx_conformance.workers.torch.introspect import gradients
 from onnx_conformance.workers.torch.modes import AsBuilt, copied, evaluated
 from onnx_conformance.workers.torch.precision import precision_of, weight_array, weight_like
 from onnx_conformance.workers.user_model.describe import specify
@@ -130,7 +131,7 @@ def test_parts_of_torchscript_are_used_and_take_no_hooks():
         def forward(self, x):
             return self.inner(x)
 
-    assert unused_tensors(Net(), (torch.zeros(2, 8),)) == ["spare.bias", "spare.weight"]
+    assert constants_of(Net(), [(torch.zeros(2, 8),)]).idle == {"spare.bias", "spare.weight"}
 
 
 def test_a_module_of_torch_export_stays_in_its_mode():
@@ -181,7 +182,7 @@ class Mixed(nn.Module):
 )
 def test_a_model_that_multiplies_in_half_precision_is_of_that_class(kind, name):
     module, x = Mixed(kind), torch.randn(3, 8)
-    assert precision_of(lambda: module(x)) == (name, frozenset())
+    assert precision_of(lambda: module(x)) == (name, set())
     with torch.no_grad(), in_float64(name):
         found = copy.deepcopy(module).double()(x.double())
     weight, bias = module.layer.weight.double(), module.layer.bias.double()
@@ -209,7 +210,7 @@ def test_outputs_that_nothing_in_half_precision_reaches_are_known():
             "part": views + 1,
         }
 
-    assert precision_of(call) == ("float16", frozenset({0}))
+    assert precision_of(call) == ("float16", {0})
 
 
 def described(make, *inputs):
