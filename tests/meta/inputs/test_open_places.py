@@ -91,3 +91,11 @@ def test_samples_of_which_some_leave_places_open_can_be_joined(inputs):
     settled = stack([whole, judged]).settled(got, 0.0)["y"]
     assert np.abs(settled - np.concatenate([exact["y"]] * 2)).max() < 1e-5
     assert np.abs(stack([judged, whole]).settled(got, 0.0)["y"] - settled).max() > 1e-3
+
+
+def test_whole_numbers_keep_what_is_known_of_their_ties(inputs):
+    exact, native = (
+        {"y": attention(-1e9, kind)(inputs)["y"].argmax(-1)} for kind in (np.float64, np.float32)
+    )
+    native["y"][0, 0] = exact["y"][0, 0] + 1
+    assert open_by_error(MODEL, inputs, exact, [native], FACTOR) == {}
