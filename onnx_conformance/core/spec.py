@@ -235,8 +235,8 @@ class ModelSpec:
         on_request: of one purpose, so a run that names no model leaves it out.
         group: how many samples every call takes, where the model fixes its batch; 0 for any.
         by_values: names of the outputs whose size the values decide: boxes that are kept.
-        unnamed: names of the outputs that were made up because neither spec nor model names them; a
-            file that somebody else made may call them otherwise.
+        unnamed: names of inputs and outputs that were made up, because neither spec nor model has
+            any; a file that somebody else made may call them otherwise.
         computes: the class of precision that its own code multiplies in.
         exact: names of the float32 outputs that nothing in half precision reaches, as far as known.
         fingerprint: of a model from elsewhere, a digest of its code and of the weights it was

@@ -2,6 +2,7 @@
 
 import json
 import re
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.spec import Axis, TensorSpec, spec_as_data, spec_from_data
 from onnx_conformance.inputs.loops import loops
 from onnx_conformance.workers.native import NativeBackend
-from onnx_conformance.workers.user_model.describe import specify
+from onnx_conformance.workers.user_model.describe import _made_up, specify
 
 X, STATE = TensorSpec("x", ("batch", 3)), TensorSpec("state", ("batch", 3))
 
@@ -167,3 +168,14 @@ def test_each_compute_mode_goes_on_with_its_own_state(mode, exact):
     found = Adding().loop(request, mode, calls)
     assert len(found) == 3
     assert (float(found[-1]["sum"][0]) == 2.0**30 + 4.0) is exact
+
+
+@pytest.mark.parametrize(("declared", "made_up"), [(False, ("cache.0", "new_cache.0")), (True, ())])
+def test_tensors_inside_a_cache_have_names_that_nobody_promised(declared, made_up):
+    inputs, outputs = (X, TensorSpec("cache.0", ("batch", 3))), ("y", "new_cache.0")
+    given = {"inputs": inputs, "outputs": outputs} if declared else {}
+    one = Declaration("m", lambda: None, **given)
+    trial = SimpleNamespace(inputs=inputs, built=SimpleNamespace(framework="torch"))
+    assert _made_up(one, trial, outputs) == made_up
+    trial.built.framework = "onnx"  # a file names its own
+    assert _made_up(one, trial, outputs) == ()
