@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import execnet
 
@@ -12,7 +11,7 @@ from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.project import project
 from onnx_conformance.core.settings import LEVELS
 from onnx_conformance.perf.latency.suspended_worker import chosen_cpus
-from onnx_conformance.run.run_record import SEVERAL, SWITCH, Option, Run
+from onnx_conformance.run.run_record import SEVERAL, SWITCH, Option, OptionValues, Run
 
 BATCH_SIZES = (1, 4, 8, 16)
 # Options of pytest-benchmark that ask for timings.
@@ -86,7 +85,7 @@ def timing_options() -> tuple[Option, ...]:
     )  # fmt: skip
 
 
-def read_timing(option: Any, named: list[str]) -> TimingOptions:
+def read_timing(option: OptionValues, named: list[str]) -> TimingOptions:
     """Validate the options.
 
     Args:
@@ -205,7 +204,7 @@ def gate_options() -> tuple[Option, ...]:
     )  # fmt: skip
 
 
-def read_gate(option: Any, named: list[str]) -> GateOptions | None:
+def read_gate(option: OptionValues, named: list[str]) -> GateOptions | None:
     """Validate the options; None where no gate was asked for.
 
     Args:

@@ -14,6 +14,7 @@ from onnx_conformance.core.settings import shipped_limits
 from onnx_conformance.run.evaluation_data import adopt_evaluation
 from onnx_conformance.run.file_folder import POOLS, FileFolder, folder_of
 from onnx_conformance.run.provider_sources import adopt_answers, adopt_engines, adopt_libraries
+from onnx_conformance.run.run_record import Configuration
 from onnx_conformance.run.user_models import adopt, adopt_data, adopted_data
 
 SHARED_RECORDS = "conformance_records"  # in what a worker of pytest-xdist is given
@@ -61,7 +62,7 @@ def _adopt_shared(shared: dict[str, Any]) -> RegisteredNames:
     return RegisteredNames(**shared["names"])
 
 
-def adopt_records(config: Any) -> RegisteredNames:
+def adopt_records(config: Configuration) -> RegisteredNames:
     """Register what pytest's options name from elsewhere.
 
     Raises:
@@ -92,7 +93,7 @@ def adopt_records(config: Any) -> RegisteredNames:
 
 
 def _models(
-    config: Any,
+    config: Configuration,
     refused: dict[str, str],
     artifact: FileFolder | None,
     reference: FileFolder | None,
@@ -125,7 +126,7 @@ def _models(
     )
 
 
-def _folders(config: Any) -> tuple[FileFolder | None, FileFolder | None]:
+def _folders(config: Configuration) -> tuple[FileFolder | None, FileFolder | None]:
     """The folders of files that belong together, of --artifact and of --against.
 
     Run through as one where something is there to judge that by: a reference folder, or a model

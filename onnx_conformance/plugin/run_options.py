@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
 
 from onnx_conformance.catalog.providers import DEFAULT_PROVIDERS, PROVIDERS
 from onnx_conformance.checks.registry import CHECKS
@@ -21,11 +20,12 @@ from onnx_conformance.plugin.registration import RegisteredNames
 from onnx_conformance.run.evaluation_data import refuse_idle
 from onnx_conformance.run.known_failures import KnownFailure, load_known_failures
 from onnx_conformance.run.own_references import notes_on_single_files, without_itself
+from onnx_conformance.run.run_record import Configuration, OptionValues
 from onnx_conformance.run.selection import Selection, possible_cases, select_cases
 from onnx_conformance.run.shards import read_shard, refuse_whole
 
 
-def make_run(config: Any, records: RegisteredNames) -> PerfRun:
+def make_run(config: Configuration, records: RegisteredNames) -> PerfRun:
     """Read and validate pytest's options; it registers nothing.
 
     Raises:
@@ -97,7 +97,7 @@ def _path(name: str | None) -> Path | None:
     return Path(name) if name else None
 
 
-def _selection(option: Any, records: RegisteredNames) -> Selection:
+def _selection(option: OptionValues, records: RegisteredNames) -> Selection:
     levels = tuple(dict.fromkeys(option("graph_level")))
     return Selection(
         records.models,
@@ -113,7 +113,7 @@ def _selection(option: Any, records: RegisteredNames) -> Selection:
     )
 
 
-def _required(option: Any) -> tuple[str, ...]:
+def _required(option: OptionValues) -> tuple[str, ...]:
     """``--require``; an unknown provider is an error."""
     for name in option("require"):
         if name != "gpu":
@@ -121,7 +121,7 @@ def _required(option: Any) -> tuple[str, ...]:
     return tuple(option("require"))
 
 
-def _images(option: Any) -> tuple[Path, ...]:
+def _images(option: OptionValues) -> tuple[Path, ...]:
     """``--image``: photographs that can be read."""
     images = tuple(Path(name) for name in option("image"))
     for image in images:
@@ -131,7 +131,7 @@ def _images(option: Any) -> tuple[Path, ...]:
     return images
 
 
-def _refuse_no_cache(config: Any) -> None:
+def _refuse_no_cache(config: Configuration) -> None:
     """A cache that cannot be written, or that verdicts are to come from and is not to be used."""
     option = config.getoption
     if option("resume") and option("no_cache"):
@@ -140,7 +140,7 @@ def _refuse_no_cache(config: Any) -> None:
         Store(Path(option("cache_dir")).absolute())  # raises at once if it cannot be written
 
 
-def _settings(option: Any, tolerances: Tolerances, gate: GateOptions | None) -> Settings:
+def _settings(option: OptionValues, tolerances: Tolerances, gate: GateOptions | None) -> Settings:
     levels = tuple(dict.fromkeys(option("graph_level")))
     return Settings(
         seed=option("seed"),

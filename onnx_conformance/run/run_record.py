@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from onnx_conformance.core.case import Case
 from onnx_conformance.core.settings import Localizing, Settings
@@ -13,6 +13,22 @@ from onnx_conformance.core.tolerances import Tolerances
 from onnx_conformance.run.known_failures import KnownFailure
 from onnx_conformance.run.selection import Selection
 from onnx_conformance.run.shards import Shard
+
+OptionValues = Callable[..., Any]  # an option's value by its name: ``option("models_from")``
+
+
+class Configuration(Protocol):
+    """The part of pytest's configuration that a run is made of; tools have one of their own.
+
+    ``args``: the places and test ids on the command line. ``option``: ``collectonly`` and ``help``.
+    """
+
+    args: list[str]
+    option: Any
+
+    def getoption(self, name: str, default: Any = ...) -> Any:
+        """The value of an option; the default where there is no such option."""
+
 
 SEVERAL = {"action": "append", "default": []}  # settings of an option that may be repeated
 SWITCH = {"action": "store_true"}  # of one without a value

@@ -17,7 +17,7 @@ from onnx_conformance.core.errors import (
     WorkerError,
 )
 from onnx_conformance.perf.gate.gate_document import GateResult
-from onnx_conformance.perf.gate.gate_run import GateRun, GateSide, baseline_artifact, figures
+from onnx_conformance.perf.gate.gate_run import GateRun, GateSide, baseline_artifact
 from onnx_conformance.perf.gate.rules import (
     RULES,
     GateFailure,
@@ -162,7 +162,7 @@ class Gate:
                 seconds=self._options.seconds or self.timing.seconds,
                 seed=self._run.settings.seed,
             )
-        of_old, of_new = figures(gate_run, subject, (old, new))
+        of_old, of_new = gate_run.figures((old, new))
         judged = {
             name: judge_metric(rule, of_old.get(name), of_new.get(name))
             for name, rule in self._rules.metrics.items()
