@@ -142,7 +142,7 @@ def _pointed(member: str) -> tuple[str, str, list[str], dict[str, Any]]:
 def _part(member: str, model: Any, part: str, names: list[str]) -> tuple[nn.Module, InputSpecs]:
     """A part of the model: by its name, as what a file stands for, or all files in a row."""
     if part == TOGETHER:
-        found = of_chain(model)
+        found = of_chain(model, names)
         return _by_name(model, [spec.name for spec in found.inputs]), found
     with_past = any(name.startswith(f"{PAST}.") for name in names)
     if part in OF_FILES or (part == WHOLE and with_past):
