@@ -23,6 +23,7 @@ defaults:
   liveness:
     dead_share: 0.1
     moving_share: 0.1
+    missing_share: 0.5
     coarse_minimum: 50.0
     minimum: 1000.0
   allclose:
