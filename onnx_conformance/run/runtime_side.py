@@ -31,12 +31,12 @@ from onnx_conformance.run.clock import Clock
 from onnx_conformance.run.native_side import FutureItem, Memo
 from onnx_conformance.run.probe import FELL_BACK, ProbeResult, probe, write_probe_model
 from onnx_conformance.run.runtime_failures import (
+    Isolation,
     answered,
     hung,
     lacking,
     lacking_of_machine,
     measure_workload,
-    run_isolated,
     sentence,
     weighed_on,
 )
@@ -163,9 +163,14 @@ class RuntimeSide:
                 for inputs in some
             ]
 
+        isolation = Isolation(input_sets, queue.worker.reset)
         with self._in_one_sentence(case):
-            results = run_isolated(run, input_sets, queue.worker.reset)
-        answers = [_as_answer(model, result) for result in results]
+            for some in isolation:
+                try:
+                    isolation.ran(run(some))
+                except StageFailure as failure:
+                    isolation.failed(failure)
+        answers = [_as_answer(model, result) for result in isolation.results]
         if not isinstance(case, ExternalCase):
             return answers
         return [replace(one, error=answered(one.error)) if one.error else one for one in answers]

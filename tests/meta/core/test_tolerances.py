@@ -75,6 +75,8 @@ defaults:
     elu: 0.75
     softplus: 2.75
     mish: 4.25
+  padding:
+    own_error: 64.0
   oracle:
     rounding_ulp: 256.0
     noise_factor: 16.0

@@ -11,9 +11,9 @@ from onnx_conformance.core.errors import StageFailure, WorkerDied, WorkerEnded, 
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.run.runtime_failures import (
     MOST_DEATHS,
+    Isolation,
     hung,
     lacking_of_machine,
-    run_isolated,
 )
 from onnx_conformance.run.subject import Answer
 
@@ -24,6 +24,17 @@ def failure(error):
     stage = StageFailure("runtime", "net", str(error), error.details)
     stage.__cause__ = error
     return stage
+
+
+def run_isolated(run, input_sets, renew):
+    """The results of inputs, as the runtime's side runs them."""
+    isolation = Isolation(input_sets, renew)
+    for some in isolation:
+        try:
+            isolation.ran(run(some))
+        except StageFailure as failure:
+            isolation.failed(failure)
+    return isolation.results
 
 
 DEATH = WorkerEnded(
