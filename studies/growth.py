@@ -188,6 +188,7 @@ def page(cases: int) -> dict[str, Any]:
         project.run("r", *TESTS, *ONE)
         document = cast("ResultsDocument", project.results("r"))
         document["cases"] = list(itertools.islice(copies(json.dumps(document["cases"][0])), cases))
+        document["cases"][0]["verdict"] = "failed"  # for the page's filter
         started = time.process_time()
         write_json(Path(name) / "all.json", document, "")
         written = time.process_time()

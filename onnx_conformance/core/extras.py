@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from types import ModuleType
 
 from onnx_conformance.core.errors import CapabilityMissing
@@ -14,6 +16,7 @@ from onnx_conformance.core.files import INSTALLED
 EXTRAS = ("torch", "keras", "hf", "onnxruntime", "report", "photographs", "quantisation", "timing")
 REPORT = "report"  # the extra of every page
 FRAMEWORKS = ("torch", "keras")
+RECORDS = (".dist-info", ".egg-info")  # what installers call those folders
 
 
 def remedy(extra: str) -> str:
@@ -54,6 +57,16 @@ def require_modules(extra: str, *modules: str) -> None:
     for module in modules:
         if importlib.util.find_spec(module) is None:
             raise absent(module, extra)
+
+
+def installed() -> Iterator[Path]:
+    """The folder of each installed distribution, whose name has its version.
+
+    ``importlib.metadata`` reads and parses a file of each, which takes 0.1 s for 150 of them.
+    """
+    for folder in dict.fromkeys(map(Path, sys.path)):
+        with suppress(OSError):  # an archive, or absent
+            yield from (each for each in folder.iterdir() if each.suffix in RECORDS)
 
 
 def page_module(name: str) -> ModuleType:

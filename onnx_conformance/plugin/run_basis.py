@@ -7,7 +7,6 @@ import sys
 import sysconfig
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
-from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 import pytest
 
 from onnx_conformance.catalog.models import resolve_model
+from onnx_conformance.core.extras import installed
 from onnx_conformance.core.files import file_digest
 from onnx_conformance.core.project import project
 from onnx_conformance.core.spec import ModelSpec
@@ -71,7 +71,7 @@ def run_basis(config: pytest.Config, run: PerfRun, folders: Iterable[Path]) -> d
         "models and records": source_digest(*own.register),
         "tests": [_contents(folder, "*.py") for folder in sorted(folders)],
         "pytest's plugins": sorted(_plugins(config)),
-        "packages": sorted({(each.name, each.version) for each in metadata.distributions()}),
+        "packages": sorted({each.name for each in installed()}),
     }
 
 

@@ -7,7 +7,7 @@ import tempfile
 
 import pytest
 
-from tests.meta.fork_server import SERVER
+from tests.meta.fork_server import SERVERS
 from tests.meta.running import CACHE
 
 QUICK = "not slow"
@@ -48,7 +48,7 @@ def pytest_sessionfinish(session):
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config):
     """The cache of all runs: the processes of xdist inherit its path."""
-    config.add_cleanup(SERVER.close)
+    config.add_cleanup(SERVERS.close)
     if CACHE not in os.environ:
         os.environ[CACHE] = made = tempfile.mkdtemp(prefix="conformance-tests-")
         config.add_cleanup(lambda: os.environ.pop(CACHE) and shutil.rmtree(made))

@@ -15,6 +15,7 @@ import select
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NoReturn
@@ -32,11 +33,14 @@ IMPORTED = (  # no plugin of ours, whose assertions pytest rewrites as it import
 NOT_REWRITTEN = "PYTEST_DONT_REWRITE"  # what pytest reads in a docstring
 
 
-class ForkServer:
-    """Starts when it is first needed; one run at a time."""
+Server = subprocess.Popen[str]
+
+
+class ForkServers:
+    """Each forks one run at a time; threads that run at the same time have one each."""
 
     def __init__(self) -> None:
-        self._process: subprocess.Popen[str] | None = None
+        self._idle: list[Server] = []
 
     def run(
         self, arguments: Sequence[str], folder: Path, environment: Mapping[str, str], seconds: float
@@ -46,43 +50,42 @@ class ForkServer:
         Raises:
             TimeoutExpired: it took longer than ``seconds``, and was ended with all that it started.
         """
-        process = self._process = self._process or self._start()
-        assert process.stdin
-        assert process.stdout
+        server = self._one()
+        assert server.stdin
+        assert server.stdout
         with TemporaryDirectory() as name:
             streams = [f"{name}/stdout", f"{name}/stderr"]
             request = [list(arguments), str(folder), dict(environment), streams]
-            print(json.dumps(request), file=process.stdin, flush=True)
-            if not select.select([process.stdout], [], [], seconds)[0]:
-                self._kill()
+            print(json.dumps(request), file=server.stdin, flush=True)
+            if not select.select([server.stdout], [], [], seconds)[0]:
+                _kill(server)
                 raise subprocess.TimeoutExpired(list(arguments), seconds)
-            status = int(process.stdout.readline())
+            status = int(server.stdout.readline())
             out, err = (Path(stream).read_text(encoding="utf-8") for stream in streams)
+        self._idle.append(server)
         return subprocess.CompletedProcess(list(arguments), status, out, err)
 
     def close(self) -> None:
-        """End it, and wait: its processor time counts as that of this process's children."""
-        if self._process is not None:
-            self._process.communicate()
-            self._process = None
+        """End them, and wait: their processor time counts as that of this process's children."""
+        while self._idle:
+            self._idle.pop().communicate()
 
-    def _start(self) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", __name__]
-        pipe = subprocess.PIPE
-        return subprocess.Popen(
-            command, cwd=Path(__file__).parents[2], stdin=pipe, stdout=pipe, text=True
-        )
-
-    def _kill(self) -> None:
-        assert self._process
-        for process in psutil.Process(self._process.pid).children(recursive=True):
-            process.kill()
-        self._process.kill()
-        self._process.communicate()
-        self._process = None
+    def _one(self) -> Server:
+        with suppress(IndexError):
+            return self._idle.pop()
+        command, pipe = [sys.executable, "-m", __name__], subprocess.PIPE
+        root = Path(__file__).parents[2]
+        return subprocess.Popen(command, cwd=root, stdin=pipe, stdout=pipe, text=True)
 
 
-SERVER = ForkServer()
+def _kill(server: Server) -> None:
+    for process in psutil.Process(server.pid).children(recursive=True):
+        process.kill()
+    server.kill()
+    server.communicate()
+
+
+SERVERS = ForkServers()
 
 
 def _serve() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import jsonschema
 
-from tests.meta.fork_server import SERVER, SUPPORTED
+from tests.meta.fork_server import SERVERS, SUPPORTED
 
 ROOT = Path(__file__).resolve().parents[2]
 CACHE = "CONFORMANCE_TEST_CACHE"  # the folder that conftest.py makes for a session of tests
@@ -71,7 +71,7 @@ def run_suite(
     words += [*options, *arguments]
     environment = environment_of_a_run()
     if CACHE in os.environ and SUPPORTED:
-        return SuiteRun(SERVER.run(words, ROOT, environment, LONGEST), results)
+        return SuiteRun(SERVERS.run(words, ROOT, environment, LONGEST), results)
     command = [sys.executable, "-m", "pytest", *words]
     finished = subprocess.run(
         command,

@@ -18,6 +18,7 @@ from onnx_conformance.catalog.devices import machine
 from onnx_conformance.catalog.providers import PROVIDERS
 from onnx_conformance.core.arrays import Arrays, Outputs
 from onnx_conformance.core.carries import in_a_row
+from onnx_conformance.core.extras import installed
 from onnx_conformance.core.files import file_digest
 from onnx_conformance.core.plain_outputs import coded, named
 from onnx_conformance.core.session_profile import Profile, read_profile
@@ -41,8 +42,9 @@ BUILDS = ("onnxruntime", "openvino", "tensorrt", "nvidia")  # what packages of b
 
 def _packages() -> list[str]:
     """``onnxruntime-openvino 1.24.1``: two builds of one version are not the same runtime."""
-    found = {f"{each.name} {each.version}" for each in metadata.distributions() if each.name}
-    return sorted(each for each in found if each.lower().startswith(BUILDS))
+    builds = (each for each in installed() if each.name.lower().startswith(BUILDS))
+    found = map(metadata.PathDistribution, builds)
+    return sorted({f"{each.name} {each.version}" for each in found})
 
 
 class OnnxRuntimeBackend(Stopwatch):

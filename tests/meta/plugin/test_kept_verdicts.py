@@ -5,7 +5,6 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
-from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -102,7 +101,7 @@ def test_another_file_of_data_is_another_key(run, tmp_path):
     assert key(run) != before
 
 
-def test_another_package_variable_or_build_is_another_key(run, monkeypatch):
+def test_another_package_variable_or_build_is_another_key(run, monkeypatch, tmp_path):
     before = key(run)
     with monkeypatch.context() as patch:
         patch.setenv("ORT_DISABLE_ALL", "1")
@@ -114,8 +113,8 @@ def test_another_package_variable_or_build_is_another_key(run, monkeypatch):
         patch.setattr(basis, "DRIVERS", (run.tolerances.path,))
         assert key(run) != before
     with monkeypatch.context() as patch:
-        one = SimpleNamespace(name="onnxruntime", version="0.1")
-        patch.setattr(metadata, "distributions", lambda: [one])
+        (tmp_path / "onnxruntime-0.1.dist-info").mkdir()
+        patch.syspath_prepend(tmp_path)
         assert key(run) != before
     assert key(run) == before
 
