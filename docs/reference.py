@@ -19,31 +19,23 @@ sys.path.insert(0, str(HERE.parent))
 
 from onnx_conformance.cli.main import COMMANDS  # noqa: E402
 from onnx_conformance.core.tolerances import KEYS, LIMITS, MATCHERS, SCHEMA  # noqa: E402
-from onnx_conformance.plugin.options import add_options  # noqa: E402
+from onnx_conformance.plugin.options import options  # noqa: E402
+from onnx_conformance.run.run_record import Option  # noqa: E402
 
 SCHEMA_OF_RESULTS = HERE.parent / "onnx_conformance" / "report" / "results.schema.json"
 JSON_SCHEMA = "https://json-schema.org/draft/2020-12/schema"
 
 
-class Listed:
-    """Stands in for pytest's option group: a row an option."""
-
-    def __init__(self) -> None:
-        self.rows: list[str] = []
-
-    def addoption(self, *names: str, **settings: Any) -> None:
-        """Note an option."""
-        value = settings.get("metavar") or "|".join(map(str, settings.get("choices") or ()))
-        taking = settings.get("action", "store") in ("store", "append")
-        shown = f"`{names[-1]}{f' {value}' if value and taking else ''}`"
-        text = (settings.get("help") or "").replace("|", "\\|").replace("%%", "%")
-        self.rows.append(f"| {shown.replace('|', '&#124;')} | {text} |")
+def _row(option: Option) -> str:
+    """An option as a row of a table."""
+    value = option.metavar or "|".join(map(str, option.settings.get("choices") or ()))
+    shown = f"`{option.name}{f' {value}' if value and option.takes_value else ''}`"
+    text = option.help.replace("|", "\\|").replace("%%", "%")
+    return f"| {shown.replace('|', '&#124;')} | {text} |"
 
 
-def options() -> str:
+def options_page() -> str:
     """The page of every option of the suite and of the tools."""
-    listed = Listed()
-    add_options(listed)
     lines = [
         "# Every option",
         "",
@@ -56,7 +48,7 @@ def options() -> str:
         "",
         "| option | meaning |",
         "|---|---|",
-        *sorted(listed.rows),
+        *sorted(map(_row, options())),
     ]
     for name, command in COMMANDS.items():
         if command.module != "run":
@@ -173,7 +165,7 @@ def pages() -> dict[Path, str]:
     """Every file that is written, with its text."""
     schema = json.dumps(tolerances_schema(), indent=1) + "\n"
     return {
-        HERE / "options.md": options(),
+        HERE / "options.md": options_page(),
         HERE / "data.md": data(),
         HERE / "tolerances.schema.json": schema,
     }

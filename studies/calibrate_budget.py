@@ -22,7 +22,7 @@ from rich.progress import track
 from rich.table import Table
 
 from onnx_conformance.catalog.providers import PROVIDERS
-from onnx_conformance.plugin.run_options import MOST_SEEDS
+from onnx_conformance.plugin.registration import MOST_SEEDS
 from tests.meta.running import run_suite
 
 MODELS = ("simple_net", "resnet18", "mobilenet_v2", "keras_sequential")

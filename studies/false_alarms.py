@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from onnx_conformance.catalog.models import MODELS
-from onnx_conformance.plugin.run_options import MOST_SEEDS
+from onnx_conformance.plugin.registration import MOST_SEEDS
 from tests.meta.running import ROOT, run_suite
 
 TARGET = 1000

@@ -144,7 +144,7 @@ def _trial(
     gate = Gate(run, lambda: (workers, certificates), ENGINE, forms)
     gate.baseline = _copied(workers, case, folder)
     try:
-        found = gate.gated(case, 1)
+        found = gate.result(case, 1)
     except ConformanceError as reason:
         reasons = {"error": str(reason)}
         return Trial(kind, threshold, case.id, "error", 0.0, 0, 0.0, _since(started), reasons)

@@ -7,13 +7,13 @@ import pytest
 
 
 @pytest.mark.gate
-def test_speed(gated):
-    gated.check_speed()
+def test_speed(gate, gated):
+    gate.check_speed(*gated)
 
 
 @pytest.mark.gate
-def test_figure(gated, metric):
-    gated.check_figure(metric)
+def test_figure(gate, gated, metric):
+    gate.check_figure(*gated, metric)
 
 
 @pytest.mark.gate

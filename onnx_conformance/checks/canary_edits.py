@@ -10,7 +10,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from onnx_conformance.core.arrays import Array, Outputs
-from onnx_conformance.core.graph_weights import captured_names, settings_of
+from onnx_conformance.core.graph_weights import settings_of
+from onnx_conformance.core.onnx_file import captured_names
 
 WEIGHTS_NEXT_TO_OUTPUT = 2  # weights next to an output, whose effect nothing hides
 OFFSET, LENGTH = "offset", "length"

@@ -15,7 +15,7 @@ from onnx_conformance.checks import reproduction
 from onnx_conformance.checks.controls import AlteredSubject
 from onnx_conformance.checks.placement import describe_placement
 from onnx_conformance.core.arrays import Outputs
-from onnx_conformance.core.budget import Reference, Score, largest_noise_floor
+from onnx_conformance.core.budget import Reference, Score
 from onnx_conformance.core.comparison import Mismatch, Statistics, statistics
 from onnx_conformance.core.domains import Mask, Real
 from onnx_conformance.core.errors import StageFailure
@@ -120,17 +120,17 @@ def judge(
     if answer.outputs is None:
         return not_answered(name, answer, fed, label)
     found = judge_outputs(reference, answer.outputs, specs, limits_for(subject))
-    rule = found.limits.rule
-    if found.score is not None:
-        noise, most = largest_noise_floor(reference, specs), rule["maximum_noise_floor"]
-        near_zero = noise > most and _near_zero(subject, reference, most)
-        if noise > most and not (near_zero and found.right):
+    noise = found.limits.excessive_noise(reference, specs) if found.score is not None else 0.0
+    if noise:
+        rule = found.limits.rule
+        near_zero = _near_zero(subject, reference, rule["maximum_noise_floor"])
+        if not (near_zero and found.right):
             reason = (
                 f"{reference.unit} itself errs by {noise:.2g} of the output on {label}, "
                 "so comparing it proves nothing"
             )
-            if not near_zero and _without_variation(fed):
-                return not_applicable(name, f"{reason}; each input is one number throughout")
+            if not near_zero and _without_variation(fed, rule["constant_share"]):
+                return not_applicable(name, f"{reason}; nearly all of each input is one number")
             return skipped(name, reason + _about_ranges(subject.model.inputs))
     if found.right and _nothing_finite(found.native):
         words = f"native answers infinity or NaN alone on {label}"
@@ -178,14 +178,15 @@ def _about_masks(specs: Sequence[TensorSpec]) -> str:
     return "; if an input is a padding mask, declare domain=Mask()"
 
 
-def _without_variation(inputs: Inputs) -> bool:
-    """Whether each input is one number throughout, as silence or a grey image is.
+def _without_variation(inputs: Inputs, share: float) -> bool:
+    """Whether so much of each input is one number, as of silence or a grey image.
 
     A norm of equal numbers divides rounding by rounding: there is nothing to compare, and the other
     inputs must be judged. Inputs of single numbers are never meant.
     """
     arrays = [array for array in inputs.values() if array.size]
-    alike = all((array == array.flat[0]).all() for array in arrays)
+    usual = [np.sort(array, axis=None)[array.size // 2] for array in arrays]
+    alike = all((array == one).mean() >= share for array, one in zip(arrays, usual, strict=True))
     return alike and any(array.size > len(array) for array in arrays if array.ndim)
 
 

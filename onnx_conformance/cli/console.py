@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from onnx_conformance.cli.main import BAD_INPUT
 from onnx_conformance.core.errors import (
     CapabilityMissing,
     ConformanceError,
@@ -20,9 +21,9 @@ from onnx_conformance.core.errors import (
 )
 from onnx_conformance.core.project import project
 from onnx_conformance.report.terminal import render
+from onnx_conformance.run.external_artifacts import READ_STAGE
 
-OK, RED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
-READ_STAGE = "read"  # the stage in which an external artifact is read
+OK, RED, INTERRUPTED = 0, 1, 130
 TABLE_WIDTH = 400  # columns that a table may take
 Tick = Callable[[dict[str, str]], None]
 

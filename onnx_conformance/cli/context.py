@@ -22,8 +22,9 @@ from onnx_conformance.core.errors import ConformanceError, UsageError
 from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.core.store import Store
 from onnx_conformance.perf.options import PerfRun
-from onnx_conformance.plugin.options import add_options
-from onnx_conformance.plugin.run_options import adopt_records, make_run
+from onnx_conformance.plugin.options import options
+from onnx_conformance.plugin.registration import adopt_records
+from onnx_conformance.plugin.run_options import make_run
 from onnx_conformance.run.clock import Clock
 from onnx_conformance.run.live_subject import LiveSubject
 from onnx_conformance.run.run_workers import RunWorkers
@@ -69,7 +70,8 @@ def read_run(arguments: list[str]) -> PerfRun:
         UsageError: the first thing that is wrong.
     """
     parser = Arguments(prog="pytest", add_help=False, allow_abbrev=False)
-    add_options(SimpleNamespace(addoption=parser.add_argument))
+    for option in options():
+        option.add_to(parser.add_argument)
     chosen = parser.parse_args(arguments)
     config = _Config(chosen)
     return make_run(config, adopt_records(config))

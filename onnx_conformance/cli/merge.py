@@ -18,13 +18,12 @@ from rich.console import Console
 from onnx_conformance.cli.console import Arguments, say
 from onnx_conformance.core.documents import ResultsDocument
 from onnx_conformance.core.errors import UsageError
-from onnx_conformance.core.files import write_json, write_whole
 from onnx_conformance.core.project import project
 from onnx_conformance.core.text import count_of
 from onnx_conformance.report import history, terminal
 from onnx_conformance.report.document import SCHEMA
 from onnx_conformance.report.merged_document import merged
-from onnx_conformance.report.pages import write_page
+from onnx_conformance.report.written_reports import write_reports
 
 STYLES = {"passed": "bold green", "incomplete": "bold yellow"}
 
@@ -46,18 +45,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if chosen.history:
         history.refuse_unusable(Path(chosen.history))
     document = merged(shards, f"onnx-conformance merge {shlex.join(words)}")
-    write_json(Path(chosen.report_json), document, "--report-json")
+    places = {
+        "--report-json": chosen.report_json,
+        "--report-html": chosen.report_html,
+        "--report-md": chosen.report_md,
+        "--history": chosen.history,
+    }
+    page = write_reports(document, {name: Path(place) for name, place in places.items() if place})
     if chosen.report_html:
-        page = "onnx_conformance.report.html"
-        shown = write_page(page, Path(chosen.report_html), "--report-html", document)
-        say(Console(), shown)
-    if chosen.report_md:
-        from onnx_conformance.report import markdown
-
-        text = markdown.render(document)
-        write_whole(Path(chosen.report_md), text.encode(), "--report-md")
-    if chosen.history:
-        history.keep(document, Path(chosen.history))
+        say(Console(), page)
     _tell(document, chosen.report_json)
     return int(document["run"]["exit_status"])
 

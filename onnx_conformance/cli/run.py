@@ -24,7 +24,7 @@ SETTINGS = PACKAGE / "plugin" / "suite.ini"
 TESTS = SUITE if INSTALLED else PACKAGE.with_name("tests")
 # The tests of each command, where none is named, and the options that belong to it.
 TEST_FILES = {"run": (), "bench": ("test_latency.py",), "gate": ("test_gate.py",)}
-BAD_INPUT = 4  # pytest's own status of it
+USAGE_ERROR = 4  # pytest's own status of bad input; the other commands end with 2
 OPTIONS = {"run": (), "bench": ("--benchmark-only",), "gate": ()}
 
 
@@ -35,7 +35,7 @@ def main(arguments: Sequence[str]) -> int:
         found = pytest_arguments(words, TEST_FILES[command], OPTIONS[command])
     except UsageError as error:  # what the project says in pyproject.toml
         print(f"ERROR: {error}", file=sys.stderr)
-        return BAD_INPUT
+        return USAGE_ERROR
     whole = whole_run(words, lambda word: _test_of(word) is not None)
     typed = shlex.join([*program(), command, *words])
     return pytest_status(found, {WHOLE_RUN: whole, TYPED: typed})

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
-from onnx_conformance.cli.run import BAD_INPUT, pytest_arguments
+from onnx_conformance.cli.run import USAGE_ERROR, pytest_arguments
 from onnx_conformance.core.documents import ResultsDocument
 from onnx_conformance.core.errors import ConformanceError, UsageError
 from onnx_conformance.perf.latency.latency_document import LatencyDocument
@@ -49,7 +49,7 @@ def run_suite(arguments: Sequence[str], target: Path) -> None:
     before = _written(target)
     command = [sys.executable, "-m", "pytest", *arguments]
     ran = subprocess.run(command, check=False, stderr=subprocess.PIPE, text=True)
-    if ran.returncode == BAD_INPUT:
+    if ran.returncode == USAGE_ERROR:
         raise UsageError(complaint(ran.stderr))
     sys.stderr.write(ran.stderr)
     fresh = _written(target) not in (None, before)  # an earlier run's is not true now

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import traceback
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 
 class ConformanceError(Exception):
@@ -19,19 +19,24 @@ class UsageError(ConformanceError):
     """Bad input from the user: an unknown name, an opset no route serves, a malformed file."""
 
 
+# What a worker is busy with, as in the table of time by stage; the last four are in no table.
+Stage = Literal[
+    "import", "build", "export", "native", "oracle", "runtime", "read", "probe", "timing", "gate"
+]
+
+
 class StageFailure(ConformanceError):
-    """A stage (build, export, load, run) failed inside a worker.
+    """A stage failed inside a worker.
 
     Args:
-        stage: the stage's name, as in the table of time by stage.
         subject: what it worked on, such as ``resnet18-torch_dynamo-opset18``.
         reason: one line: the framework's own error.
         details: the worker's traceback or last words; may be empty.
     """
 
-    def __init__(self, stage: str, subject: str, reason: str, details: str = "") -> None:
+    def __init__(self, stage: Stage, subject: str, reason: str, details: str = "") -> None:
         super().__init__(f"{stage} of {subject} failed: {reason}")
-        self.stage = stage
+        self.stage: Stage = stage
         self.subject = subject
         self.reason = reason
         self.details = details

@@ -66,6 +66,21 @@ def refuse_unwritable(path: Path, option: str) -> None:
     scratch.unlink()
 
 
+def remove_earlier(files: Mapping[str, Path | None]) -> None:
+    """Remove the reports of an earlier run, which are not true now.
+
+    Args:
+        files: by the options that name them; None where one is not asked for.
+
+    Raises:
+        UsageError: one cannot be written.
+    """
+    for option, path in files.items():
+        if path is not None:
+            refuse_unwritable(path, option)
+            path.unlink(missing_ok=True)
+
+
 def file_digest(path: Path) -> str:
     """SHA-256 of a file, in hex."""
     with path.open("rb") as file:

@@ -13,7 +13,7 @@ from onnx import numpy_helper
 
 from onnx_conformance.core.arrays import Array
 from onnx_conformance.core.errors import ConformanceError
-from onnx_conformance.core.onnx_file import bodies_of, every_graph, every_node
+from onnx_conformance.core.onnx_file import captured_names, every_graph, every_node
 
 _PLAIN: dict[int, np.dtype[Any]] = {
     onnx.TensorProto.FLOAT: np.dtype("<f4"),
@@ -160,15 +160,6 @@ def constant_outputs(model: onnx.ModelProto) -> list[str]:
         ):
             reached.update(node.output)
     return [value.name for value in model.graph.output if value.name not in reached]
-
-
-def captured_names(node: onnx.NodeProto) -> Iterator[str]:
-    """All names that a node's subgraphs read, whoever defines them."""
-    for body in bodies_of(node):
-        yield from (value.name for value in body.output)
-        for each in body.node:
-            yield from each.input
-            yield from captured_names(each)
 
 
 _Stored = onnx.TensorProto | onnx.SparseTensorProto | onnx.AttributeProto

@@ -13,7 +13,14 @@ from typing import Literal
 import numpy as np
 
 from onnx_conformance.core.arrays import Array, Outputs
-from onnx_conformance.core.budget import EXACT, Reference, Score, Turns, worst_score
+from onnx_conformance.core.budget import (
+    EXACT,
+    Reference,
+    Score,
+    Turns,
+    largest_noise_floor,
+    worst_score,
+)
 from onnx_conformance.core.case import Case
 from onnx_conformance.core.comparison import (
     Mismatch,
@@ -47,6 +54,13 @@ class AnswerLimits:
     rule: Rule
     tie_factor: float = 0.0
     turns: Turns = EXACT
+
+    def excessive_noise(self, reference: Reference, specs: Sequence[TensorSpec]) -> float:
+        """The relative error of native itself where comparing proves nothing beside it; else 0."""
+        if self.measure != "score":
+            return 0.0
+        noise = largest_noise_floor(reference, specs)
+        return noise if noise > self.rule["maximum_noise_floor"] else 0.0
 
 
 def limits_of(

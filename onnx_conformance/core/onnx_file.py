@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter, deque
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import onnx
@@ -23,7 +24,7 @@ OPTIMISERS = "onnxruntime.optimiser"  # a domain of which onnx.checker knows no 
 
 
 def load_model(path: Path, *, weights: bool = True) -> onnx.ModelProto:
-    """The file as a message.
+    """The file as a message, its nodes in order.
 
     Raises:
         UsageError: the file is not an ONNX model.
@@ -34,6 +35,7 @@ def load_model(path: Path, *, weights: bool = True) -> onnx.ModelProto:
         raise UsageError(f"{path} is not an ONNX model ({error}); export it again") from error
     if not model.HasField("graph") or not model.graph.output:
         raise UsageError(f"{path} is not an ONNX model with outputs; export it again")
+    sort_nodes(model)
     return model
 
 
@@ -54,6 +56,40 @@ def bodies_of(node: onnx.NodeProto) -> list[onnx.GraphProto]:
         found += [attribute.g] if attribute.HasField("g") else []
         found += attribute.graphs
     return found
+
+
+def captured_names(node: onnx.NodeProto) -> Iterator[str]:
+    """All names that a node's subgraphs read, whoever defines them."""
+    for body in bodies_of(node):
+        yield from (value.name for value in body.output)
+        for each in body.node:
+            yield from each.input
+            yield from captured_names(each)
+
+
+def sort_nodes(model: onnx.ModelProto) -> None:
+    """Put nodes behind those whose values they read, as ONNX demands; nodes in a circle stay.
+
+    ONNX Runtime does so itself, and its converter to float16 leaves them in another order.
+    """
+    for graph, _ in every_graph(model):
+        makers = {
+            name: place for place, node in enumerate(graph.node) for name in node.output if name
+        }
+        reads = [
+            [makers[name] for name in (*node.input, *captured_names(node)) if name in makers]
+            for node in graph.node
+        ]
+        if all(made < place for place, mades in enumerate(reads) for made in mades):
+            continue
+        try:
+            order = list(TopologicalSorter(dict(enumerate(reads))).static_order())
+        except CycleError:
+            continue
+        nodes = [graph.node[place] for place in order]
+        copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
+        del graph.node[:]
+        graph.node.extend(copies)
 
 
 def every_node(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
@@ -142,14 +178,16 @@ def complaint_of(path: Path) -> str:
 
 
 def complaint_beside_own(path: Path) -> tuple[str, tuple[str, ...]]:
-    """:func:`complaint_of` without operators that ONNX Runtime alone has in ONNX's domain.
+    """:func:`complaint_of` but for what ONNX Runtime alone takes.
 
-    Its optimiser writes them into files of opsets that have no such operator.
+    That is nodes in another order than ONNX demands, wrong types of values inside, which nothing
+    reads, and operators that its optimiser writes into files of opsets that have no such operator.
 
     Returns:
         What is left of the complaint, and the operators.
     """
     model = load_model(path)
+    del model.graph.value_info[:]
     opset = default_opset(model)
     own = [node for node in model.graph.node if _is_runtimes_own(node, opset)]
     for node in own:

@@ -14,7 +14,13 @@ from onnx_conformance.core.yaml_reader import YamlNode, read_yaml
 
 # Every key that a tolerances file must give, by check.
 KEYS: dict[str, tuple[str, ...]] = {
-    "error_budget": ("factor", "floor_ulp", "maximum_noise_floor", "ordinary_scale"),
+    "error_budget": (
+        "factor",
+        "floor_ulp",
+        "maximum_noise_floor",
+        "ordinary_scale",
+        "constant_share",
+    ),
     "liveness": ("minimum", "coarse_minimum", "dead_share", "moving_share"),
     "allclose": ("rtol", "atol_rms"),
     "tutorial": ("rtol", "atol"),
@@ -81,6 +87,7 @@ LIMITS: dict[str, tuple[float, float]] = {
     "floor_ulp": (0.0, 64.0),
     "maximum_noise_floor": (0.0, 0.5),
     "ordinary_scale": (10.0, 1e6),
+    "constant_share": (0.8, 1.0),
     "minimum": (100.0, 1e30),
     "coarse_minimum": (20.0, 1e30),
     "dead_share": (0.0, 0.95),

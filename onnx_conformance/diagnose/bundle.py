@@ -141,14 +141,15 @@ def _fed(subject: Subject, artifact: Artifact, inputs: Outputs) -> Outputs:
     """The inputs as they are fed: as ``CALL/NAME`` where the samples take several calls."""
     layout, samples = _layout(subject, artifact), _samples(inputs)
     if not layout.plan(samples):
-        return inputs
+        return layout.names.to_file(samples)
     calls = enumerate(layout.calls(samples))
     return {f"{place}/{name}": array for place, call in calls for name, array in call.items()}
 
 
 def _layout(subject: Subject, artifact: Artifact) -> BatchLayout:
     """How the file takes samples, under the spec's names: ``reproduce.py`` gives the file's."""
-    return replace(file_layout(subject.model, artifact.facts), names=FileNames())
+    layout = file_layout(subject.model, artifact.facts)
+    return replace(layout, names=FileNames(halves=layout.names.halves))
 
 
 def _samples(inputs: Outputs) -> Inputs:

@@ -18,9 +18,9 @@ import numpy as np
 from onnx_conformance.core.arrays import Array, Outputs
 from onnx_conformance.core.documents import CallPlan, FileFacts
 from onnx_conformance.core.padded_rows import fitted, stacked
-from onnx_conformance.core.spec import Axis, ModelSpec, TensorSpec, size_of
+from onnx_conformance.core.spec import Axes, Axis, ModelSpec, TensorSpec, size_of
 from onnx_conformance.core.ties import CANDIDATES, LAYOUT, OPEN, answered, in_rows
-from onnx_conformance.inputs.recipes import Inputs, RawInputs
+from onnx_conformance.inputs.recipes import Inputs, RawInputs, Recipe
 
 
 @dataclass(frozen=True)
@@ -29,10 +29,14 @@ class FileNames:
 
     Routes that cannot set names choose their own; the check ``interface`` judges those of routes
     that can.
+
+    Args:
+        halves: the inputs, by the spec's names, that are float32 there and float16 in the file.
     """
 
     inputs: dict[str, str] = field(default_factory=dict)
     outputs: dict[str, str] = field(default_factory=dict)
+    halves: frozenset[str] = frozenset()
 
     @staticmethod
     def of(model: ModelSpec, facts: Mapping[str, Any]) -> FileNames:
@@ -41,13 +45,21 @@ class FileNames:
         Args:
             facts: what :func:`onnx_conformance.core.onnx_file.inspect` found in the file.
         """
-        sides = ((model.inputs, facts["inputs"]), (model.outputs, facts["outputs"]))
+        taken, given = pairs(model.inputs, facts["inputs"]), pairs(model.outputs, facts["outputs"])
         return FileNames(
-            *({spec.name: one["name"] for spec, one in pairs(*side)} for side in sides)
+            {spec.name: one["name"] for spec, one in taken},
+            {spec.name: one["name"] for spec, one in given},
+            frozenset(spec.name for spec, one in taken if is_half_of(spec, one.get("dtype"))),
         )
 
     def to_file(self, inputs: Inputs) -> Inputs:
         """Inputs under the file's names; raw ones stay raw, and the very ones if names agree."""
+        if self.halves and not isinstance(inputs, RawInputs):
+            with np.errstate(over="ignore"):  # as a Cast in the file gives infinity
+                inputs = Inputs(
+                    (name, array.astype(np.float16) if name in self.halves else array)
+                    for name, array in inputs.items()
+                )
         if all(self.inputs.get(name, name) == name for name in inputs):
             return inputs
         kind = type(inputs)
@@ -61,6 +73,11 @@ class FileNames:
         """Outputs under the spec's names."""
         ours = {theirs: name for name, theirs in self.outputs.items()}
         return {ours.get(name, name): array for name, array in outputs.items()}
+
+
+def is_half_of(spec: TensorSpec, dtype: str | None) -> bool:
+    """Whether a file has in float16 what the model has in float32."""
+    return (spec.dtype, dtype) == ("float32", "float16")
 
 
 def pairs(
@@ -212,7 +229,11 @@ class BatchLayout:
         return call
 
     def groups(self, inputs: Inputs) -> list[tuple[list[int], int]]:
-        """The rows of each call, and how many of them are not there to fill it up."""
+        """(rows, real) of each call: the samples that it takes, and how many of them count.
+
+        Rows behind the first ``real`` are repeated to fill a call of fixed size; their answers
+        are dropped.
+        """
         known = [name for name in self.inputs if name in inputs]
         count = min((len(inputs[name]) for name in known), default=0)
         if not count:
@@ -273,6 +294,13 @@ def layout_of(
         group,
         sized,
     )
+
+
+def first_call(
+    recipe: Recipe, inputs: tuple[TensorSpec, ...], axes: Axes = (), group: int = 0
+) -> Inputs:
+    """A recipe's inputs, or the first part of them that one call takes."""
+    return layout_of(inputs, (), group).calls(recipe.inputs(inputs, axes))[0]
 
 
 def native_layout(model: ModelSpec) -> BatchLayout:

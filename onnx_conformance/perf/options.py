@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import execnet
 
@@ -12,7 +11,7 @@ from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.project import project
 from onnx_conformance.core.settings import LEVELS
 from onnx_conformance.perf.latency.suspended_worker import chosen_cpus
-from onnx_conformance.run.run_record import Run
+from onnx_conformance.run.run_record import SEVERAL, SWITCH, Option, OptionValues, Run
 
 BATCH_SIZES = (1, 4, 8, 16)
 # Options of pytest-benchmark that ask for timings.
@@ -54,36 +53,39 @@ class TimingOptions:
     html: Path = Path("latency.html")
 
 
-def add_timing_options(group: Any) -> None:
-    """Add the options of ``make bench`` to pytest's option group."""
-    several = {"action": "append", "default": []}
-    for name, metavar, words, settings in (
-        ("--batch-size", "N", "time at this batch size (repeatable; default: 1, 4, 8 and 16)",
-         {"type": int, **several}),
-        ("--native-form", "NAME",
-         "time native in this form beside eager (repeatable; default: all but compile)", several),
-        ("--bench-seconds", "SECONDS",
-         f"time for the rounds of one model and batch size (default: {TimingOptions.seconds:g})",
-         {"type": float, "default": TimingOptions.seconds}),
-        ("--affinity", "CPUS",
-         "keep timed workers on these processors, such as 0,1 (default: the last --threads)",
-         {"default": ""}),
-        ("--graph-level", None,
-         "ONNX Runtime's graph optimization level (default: all; repeatable)",
-         {"choices": tuple(LEVELS), **several}),
-        ("--require-speedup", "FILE",
-         "fail where ONNX Runtime is shown to be slower than FILE requires "
-         "(default file: onnx_conformance/perf/latency/minimum_speedups.yaml)",
-         {"nargs": "?", "const": "shipped", "default": ""}),
-        ("--latency-json", "FILE", "write timings as data (default: .conformance/latency.json)",
-         {"default": str(project().outputs / TimingOptions.json)}),
-        ("--latency-html", "FILE", "write timings as a page (default: .conformance/latency.html)",
-         {"default": str(project().outputs / TimingOptions.html)}),
-    ):  # fmt: skip
-        group.addoption(name, metavar=metavar, help=words, **settings)
+def timing_options() -> tuple[Option, ...]:
+    """The options of ``make bench``."""
+    return (
+        Option("--batch-size", "N",
+               "time at this batch size (repeatable; default: 1, 4, 8 and 16)",
+               {"type": int, **SEVERAL}),
+        Option("--native-form", "NAME",
+               "time native in this form beside eager (repeatable; default: all but compile)",
+               SEVERAL),
+        Option("--bench-seconds", "SECONDS",
+               "time for the rounds of one model and batch size "
+               f"(default: {TimingOptions.seconds:g})",
+               {"type": float, "default": TimingOptions.seconds}),
+        Option("--affinity", "CPUS",
+               "keep timed workers on these processors, such as 0,1 (default: the last "
+               "--threads)", {"default": ""}),
+        Option("--graph-level", None,
+               "ONNX Runtime's graph optimization level (default: all; repeatable)",
+               {"choices": tuple(LEVELS), **SEVERAL}),
+        Option("--require-speedup", "FILE",
+               "fail where ONNX Runtime is shown to be slower than FILE requires (default file: "
+               "onnx_conformance/perf/latency/minimum_speedups.yaml)",
+               {"nargs": "?", "const": "shipped", "default": ""}),
+        Option("--latency-json", "FILE",
+               "write timings as data (default: .conformance/latency.json)",
+               {"default": str(project().outputs / TimingOptions.json)}),
+        Option("--latency-html", "FILE",
+               "write timings as a page (default: .conformance/latency.html)",
+               {"default": str(project().outputs / TimingOptions.html)}),
+    )  # fmt: skip
 
 
-def read_timing(option: Any, named: list[str]) -> TimingOptions:
+def read_timing(option: OptionValues, named: list[str]) -> TimingOptions:
     """Validate the options.
 
     Args:
@@ -173,31 +175,36 @@ class GateOptions:
     batch_sizes: tuple[int, ...]
 
 
-def add_gate_options(group: Any) -> None:
-    """Add the options of ``make gate`` to pytest's option group."""
-    for name, metavar, words, settings in (
-        ("--gate", "BASELINE",
-         "compare with the artifacts in this folder, kept by --save-onnx, and fail where the "
-         "candidate is worse; runs only the gate", {}),
-        ("--engine", "LABEL=SPEC",
-         "run on the provider of another environment or host too, such as "
-         "openvino=popen//python=PATH (docs/providers.md) or edge:cuda=ssh=HOST//python=PATH "
-         "(docs/other-machines.md); baseline=SPEC is the gate's baseline (repeatable)",
-         {"action": "append", "default": []}),
-        ("--gate-threshold", "SHARE",
-         "the smallest slowdown that must be caught (default: 0.1, from the rules)",
-         {"type": float}),
-        ("--gate-seconds", "SECONDS",
-         "measure each case for no longer than this (default: from the rules)",
-         {"type": float}),
-        ("--gate-rules", "FILE",
-         "file of the gate's rules (default: onnx_conformance/perf/gate/rules.yaml)", {}),
-    ):  # fmt: skip
-        group.addoption(name, metavar=metavar, help=words, **settings)
-    group.addoption("--gate-strict", action="store_true", help="fail where a case stays undecided")
+def gate_options() -> tuple[Option, ...]:
+    """The options of ``make gate``."""
+    return (
+        Option("--gate", "BASELINE",
+               "compare with the artifacts in this folder, kept by --save-onnx, and fail where "
+               "the candidate is worse; runs only the gate"),
+        Option("--engine", "LABEL=SPEC",
+               "run on the provider of another environment or host too, such as "
+               "openvino=popen//python=PATH (docs/providers.md) or "
+               "edge:cuda=ssh=HOST//python=PATH (docs/other-machines.md); baseline=SPEC is the "
+               "gate's baseline (repeatable)", SEVERAL),
+        Option("--gate-threshold", "SHARE",
+               "the smallest slowdown that must be caught (default: 0.1, from the rules)",
+               {"type": float}),
+        Option("--gate-seconds", "SECONDS",
+               "measure each case for no longer than this (default: from the rules)",
+               {"type": float}),
+        Option("--gate-rules", "FILE",
+               "file of the gate's rules (default: onnx_conformance/perf/gate/rules.yaml)"),
+        Option("--gate-strict", None, "fail where a case stays undecided", SWITCH),
+        Option("--gate-json", "FILE",
+               "the gate's verdicts as data (default: .conformance/gate.json)",
+               {"default": str(project().outputs / "gate.json")}),
+        Option("--gate-html", "FILE",
+               "the gate's verdicts as a page (default: .conformance/gate.html)",
+               {"default": str(project().outputs / "gate.html")}),
+    )  # fmt: skip
 
 
-def read_gate(option: Any, named: list[str]) -> GateOptions | None:
+def read_gate(option: OptionValues, named: list[str]) -> GateOptions | None:
     """Validate the options; None where no gate was asked for.
 
     Args:

@@ -245,7 +245,7 @@ def untimed(found: Comparison) -> list[str]:
 
 
 def headline(found: Comparison, status: int) -> str:
-    """The answer in one line, which promises no more than all places keep."""
+    """The answer in one line, with what other places lose."""
     if status == OK and (lost := worse(found)):
         return f"Nothing failed, but {'; '.join(lost)}"
     if status == OK and found.recorded:
@@ -280,7 +280,7 @@ def worth_timing(found: Comparison, place: str) -> bool:
 
 
 def unanswered(found: Comparison) -> list[str]:
-    """The places of which a question stays open: not judged, or not timed. Red is an answer."""
+    """The places without an answer: nothing failed there, and not all was judged and timed."""
     return [
         place
         for place in found.others

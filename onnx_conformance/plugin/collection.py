@@ -145,8 +145,8 @@ def _is_not_of_this_run(item: pytest.Item) -> bool:
         return not (gated and gate)
     if item.get_closest_marker("latency"):
         timing = item.config.stash[RUN].timing
-        floors = "required" in getattr(item, "fixturenames", ())
-        return not timing.wanted or (floors and not timing.minimum_speedups)
+        asks_for_minimum = "required" in getattr(item, "fixturenames", ())
+        return not timing.wanted or (asks_for_minimum and not timing.minimum_speedups)
     if item.config.getoption("benchmark_only", None):
         return True
     return bool(item.get_closest_marker("check")) and case_of(item) is None

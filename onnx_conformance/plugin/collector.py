@@ -23,7 +23,7 @@ from onnx_conformance.core.documents import (
     ShardRecord,
 )
 from onnx_conformance.core.errors import UsageError
-from onnx_conformance.core.files import refuse_unwritable, write_json, write_whole
+from onnx_conformance.core.files import refuse_unwritable, remove_earlier
 from onnx_conformance.core.results import NOT_APPLICABLE, SKIPPED
 from onnx_conformance.core.text import count_of
 from onnx_conformance.diagnose.messages import short_message
@@ -38,8 +38,7 @@ from onnx_conformance.report.document import (
     status_of,
 )
 from onnx_conformance.report.next_step import next_step
-from onnx_conformance.report.pages import write_page
-from onnx_conformance.report.saved_artifacts import save_artifacts
+from onnx_conformance.report.written_reports import write_reports
 from onnx_conformance.run.cache_keys import environment
 from onnx_conformance.run.clock import Clock
 from onnx_conformance.run.known_failures import operator_entry_problems
@@ -97,24 +96,21 @@ class Collector:
     def _clear(self) -> None:
         """Take an earlier run's reports away, or find out that none can be written."""
         self.selected = True
-        for option, path in self._reports().items():
-            refuse_unwritable(path, option)
-            path.unlink(missing_ok=True)
+        remove_earlier(self._files())
         if self.run.history is not None:
             history.refuse_unusable(self.run.history)
         if self.run.save_onnx is not None:
             refuse_unwritable(self.run.save_onnx / "any", "--save-onnx")
 
-    def _reports(self) -> dict[str, Path]:
+    def _files(self) -> dict[str, Path | None]:
         """The files that the run writes, by option."""
-        asked = {
+        return {
             "--report-json": self.run.report_json,
             "--report-html": self.run.report_html,
             "--report-md": self.run.report_md,
             "--report-sarif": self.run.report_sarif,
             "--report-codequality": self.run.report_codequality,
         }
-        return {option: path for option, path in asked.items() if path is not None}
 
     def leave_out(self, providers: Collection[str]) -> None:
         """Leave the cases of absent providers out of the progress count."""
@@ -123,7 +119,7 @@ class Collector:
             self.progress.leave_out(self._absent)
 
     def pytest_runtest_logstart(self) -> None:
-        """Wait for that import before the first test.
+        """Wait for the import of what draws the page before the first test.
 
         It makes loggers, and pytest walks over all loggers at each test's start and end: from time
         to time their dictionary would change meanwhile, and fail a correct case.
@@ -195,33 +191,12 @@ class Collector:
         session.exitstatus = status_of(int(session.exitstatus), cases, self.problems)
         self.document = self._make_document(cases, int(session.exitstatus))
         try:
-            self._write_reports(self.document)
+            self.page = write_reports(self.document, self._files())
+            folders = {"--history": self.run.history, "--save-onnx": self.run.save_onnx}
+            write_reports(self.document, folders)
         except UsageError as error:
             self.problems.append(str(error))
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
-
-    def _write_reports(self, document: ResultsDocument) -> None:
-        """Write every report that was asked for.
-
-        Raises:
-            UsageError: a file cannot be written.
-        """
-        run = self.run
-        write_json(run.report_json, document, "--report-json")
-        if run.report_html is not None:
-            page = "onnx_conformance.report.html"
-            self.page = write_page(page, run.report_html, "--report-html", document)
-        if run.report_md is not None:
-            text = import_module("onnx_conformance.report.markdown").render(document)
-            write_whole(run.report_md, text.encode(), "--report-md")
-        if run.report_sarif is not None:
-            code_hosts.write_sarif(document, run.report_sarif)
-        if run.report_codequality is not None:
-            code_hosts.write_code_quality(document, run.report_codequality)
-        if run.history is not None:
-            history.keep(document, run.history)
-        if run.save_onnx is not None:
-            save_artifacts(document, run.save_onnx)
 
     def _operators(self) -> dict[Case, dict[str, int]]:
         """Operator counts of each case's file, as far as it was made."""

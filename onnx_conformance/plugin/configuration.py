@@ -25,17 +25,13 @@ from onnx_conformance.inputs.recipes import found_recipes
 from onnx_conformance.inputs.strategies import DEFAULT_EXAMPLES
 from onnx_conformance.inputs.tasks import TASKS
 from onnx_conformance.perf.options import PerfRun
-from onnx_conformance.plugin import options as conformance_options
 from onnx_conformance.plugin.collection import case_of, excluded_by_framework
 from onnx_conformance.plugin.collector import Collector
 from onnx_conformance.plugin.kept_verdicts import KeptVerdicts
+from onnx_conformance.plugin.options import options
+from onnx_conformance.plugin.registration import SHARED_RECORDS, adopt_records, shared_records
 from onnx_conformance.plugin.run_basis import chosen_tests, run_basis
-from onnx_conformance.plugin.run_options import (
-    SHARED_RECORDS,
-    adopt_records,
-    make_run,
-    shared_records,
-)
+from onnx_conformance.plugin.run_options import make_run
 from onnx_conformance.plugin.state import (
     EVIDENCE,
     EXPLAINER,
@@ -52,7 +48,9 @@ from onnx_conformance.run.clock import Clock
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the suite's options, in a group of their own."""
     try:
-        conformance_options.add_options(parser.getgroup("conformance", "onnx-conformance"))
+        group = parser.getgroup("conformance", "onnx-conformance")
+        for option in options():
+            option.add_to(group.addoption)
     except UsageError as error:  # what the project says in pyproject.toml
         raise pytest.UsageError(str(error)) from error
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from onnx_conformance.catalog.models import resolve_model
+from onnx_conformance.core.case import Case
 from onnx_conformance.core.errors import CapabilityMissing, UsageError
 from onnx_conformance.core.extras import require_modules
 from onnx_conformance.perf.gate.rules import METRICS
@@ -18,7 +19,7 @@ from onnx_conformance.perf.latency.timed_call import sizes_of_calls
 from onnx_conformance.plugin.state import RUN, certificates, gpu_mark, run_workers
 
 if TYPE_CHECKING:
-    from onnx_conformance.perf.gate.gate import Gate, GatedCase, WholeGate
+    from onnx_conformance.perf.gate.gate import Gate
 
 GATE: pytest.StashKey[Gate] = pytest.StashKey()
 
@@ -61,7 +62,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def pytest_collection_modifyitems(
     config: pytest.Config, items: list[pytest.Item]
 ) -> Iterator[None]:
-    """The key that keeps a case's tests together, because they share its measurements."""
+    """Sort the tests by case: those of a case share its measurements."""
     yield
     if config.stash[RUN].gate:
         items.sort(key=_order)
@@ -77,19 +78,13 @@ def _order(item: pytest.Item) -> tuple[int, str]:
 
 
 @pytest.fixture
-def gated(request: pytest.FixtureRequest) -> GatedCase:
-    """A case and its baseline, in the run's gate."""
-    from onnx_conformance.perf.gate.gate import GatedCase
-
-    case, batch = request.param
-    run = request.config.stash[RUN]
-    assert run.gate is not None
-    return GatedCase(request.config.stash[GATE], case, batch, run.gate.strict)
+def gated(request: pytest.FixtureRequest) -> tuple[Case, int]:
+    """A case and its batch size."""
+    found: tuple[Case, int] = request.param
+    return found
 
 
 @pytest.fixture
-def gate(request: pytest.FixtureRequest) -> WholeGate:
-    """The whole run and its baseline."""
-    from onnx_conformance.perf.gate.gate import WholeGate
-
-    return WholeGate(request.config.stash[RUN], request.config.stash[GATE].baseline)
+def gate(request: pytest.FixtureRequest) -> Gate:
+    """The run's gate."""
+    return request.config.stash[GATE]

@@ -17,7 +17,7 @@ from onnx_conformance.perf.latency.certification import Certificates
 from onnx_conformance.perf.options import PerfRun
 from onnx_conformance.plugin.collector import Collector
 from onnx_conformance.plugin.kept_verdicts import KeptVerdicts
-from onnx_conformance.plugin.run_options import RegisteredNames
+from onnx_conformance.plugin.registration import RegisteredNames
 from onnx_conformance.run.run_workers import RunWorkers
 
 RUN = pytest.StashKey[PerfRun]()

@@ -6,8 +6,8 @@ fixtures to the tests of other projects.
 From ``pytest --model X`` to a row of the matrix, module by module:
 
 1. ``options`` adds the options. ``configuration`` reads them when pytest starts: models, files and
-   providers from elsewhere are registered, then one frozen record says what is asked for
-   (``run_options``). ``state`` has the keys under which pytest's stash keeps it.
+   providers from elsewhere are registered (``registration``), then one frozen record says what is
+   asked for (``run_options``). ``state`` has the keys under which pytest's stash keeps it.
 2. ``collection`` gives each test marked ``@pytest.mark.check(NAME)`` the cases that its check is
    for, sorts the tests by case, and submits to the workers what they will need, less what
    ``--resume`` takes from earlier runs (``kept_verdicts``, ``run_basis``).

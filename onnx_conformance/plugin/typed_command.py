@@ -5,11 +5,9 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
 
 from onnx_conformance.core.files import TYPED, WHOLE_RUN, program
-from onnx_conformance.plugin.options import add_options
+from onnx_conformance.plugin.options import options
 
 # pytest's own options, and its plugins', whose value may be the next word.
 VALUED_ELSEWHERE = frozenset((
@@ -23,23 +21,9 @@ VALUED_ELSEWHERE = frozenset((
 SELECTING_OPTIONS = ("-k", "-m", "--deselect")  # tests; each takes a value
 
 
-@dataclass
-class _Valued:
-    """Replaces pytest's option group, to find out which options take the word after them."""
-
-    names: set[str] = field(default_factory=set)
-
-    def addoption(self, *names: str, **settings: Any) -> None:
-        """Note an option that takes a value."""
-        if settings.get("action", "store") in ("store", "append"):
-            self.names.update(names)
-
-
 def valued_options() -> set[str]:
     """The options whose value may be the next word."""
-    group = _Valued()
-    add_options(group)
-    return group.names | VALUED_ELSEWHERE
+    return {one.name for one in options() if one.takes_value} | VALUED_ELSEWHERE
 
 
 def whole_run(words: Sequence[str], is_test: Callable[[str], bool]) -> str:

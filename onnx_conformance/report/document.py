@@ -208,7 +208,7 @@ def _cut(reason: str) -> str:
 
 
 def verdict_of(numbers: Totals, exit_status: int) -> str:
-    """One or two words for a run: what its exit status and its cases allow, and no more."""
+    """``passed``, ``incomplete``, ``red`` or ``proved nothing``, of exit status and cases."""
     if exit_status == PROVED_NOTHING:
         return "incomplete" if numbers["incomplete"] else "proved nothing"
     if exit_status != 0:
@@ -287,7 +287,7 @@ def make_document(
     about: AboutRun,
     time: TimeTable,
 ) -> ResultsDocument:
-    """Everything a reader or a machine may want to know of a run."""
+    """The results document of a run: what ``results.json`` holds and all reports are drawn from."""
     entry = {
         "seed": run.settings.seed,
         "weights": run.settings.weights,

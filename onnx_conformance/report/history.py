@@ -16,8 +16,8 @@ from onnx_conformance.catalog.exporters import judged_packages
 from onnx_conformance.core.documents import CaseEntry, ResultsDocument
 from onnx_conformance.core.errors import CapabilityMissing, UsageError
 from onnx_conformance.core.files import refuse_unwritable, write_json, write_whole
-from onnx_conformance.report.columns import cell_of, kind_of
-from onnx_conformance.report.history_plot import PlotMark, trend
+from onnx_conformance.report.columns import FAILED, cell_of, kind_of
+from onnx_conformance.report.history_plot import trend
 from onnx_conformance.report.pages import page
 
 if TYPE_CHECKING:
@@ -173,19 +173,9 @@ def _plot(runs: list[KeptRun], names: list[str]) -> Markup | None:
     """Score and speed from run to run; None for a single run."""
     if len(runs) < 2:
         return None
-    lines = [(name, _marks(cells(runs, name))) for name in names]
+    lines = [(name, cells(runs, name)) for name in names]
     changed = [[], *(changes(old, new) for old, new in pairwise(runs))]
     return trend(lines, [run.started[5:10] for run in runs], changed)
-
-
-def _marks(row: list[HistoryCell | None]) -> list[PlotMark]:
-    return [
-        PlotMark(
-            place, cell.point.score, cell.point.speed, cell.point.kind == "failed", cell.changed
-        )
-        for place, cell in enumerate(row)
-        if cell is not None
-    ]
 
 
 def changes(old: KeptRun | None, new: KeptRun) -> list[str]:
@@ -206,6 +196,11 @@ class HistoryCell:
 
     point: Point
     changed: bool
+
+    @property
+    def failed(self) -> bool:
+        """Whether the case failed in that run."""
+        return self.point.kind == FAILED
 
 
 def cells(runs: list[KeptRun], name: str) -> list[HistoryCell | None]:

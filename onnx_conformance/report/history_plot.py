@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from onnx_conformance.core.extras import REPORT, require_modules
@@ -25,6 +24,8 @@ if TYPE_CHECKING:
     from markupsafe import Markup
     from matplotlib.axes import Axes
 
+    from onnx_conformance.report.history import HistoryCell, Point
+
 HEIGHT = 3.2  # inches of a panel
 FOOT = 0.95  # inches below the panels, for dates and versions
 COLORS = (ACCENT, WARN, OK, INK)  # red is for what failed
@@ -34,24 +35,7 @@ MOST_CHANGES = 2  # versions that are named below a run
 LABEL_LIMIT = 40
 
 
-@dataclass(frozen=True)
-class PlotMark:
-    """One case in one run; ``run`` counts from the oldest, at 0.
-
-    Args:
-        score: the worst error over what is allowed; None where nothing was scored.
-        speed: time over the baseline's, with both ends of its interval; None without a gate.
-        failed, changed: the case failed; it differs from the run before.
-    """
-
-    run: int
-    score: float | None
-    speed: tuple[float, float, float] | None
-    failed: bool
-    changed: bool
-
-
-Line = tuple[str, Sequence[PlotMark]]  # a case's id, and its marks in order
+Line = tuple[str, "Sequence[HistoryCell | None]"]  # a case's id, and what each run has of it
 
 
 @page_style()
@@ -69,13 +53,13 @@ def trend(lines: Sequence[Line], dates: Sequence[str], changes: Sequence[list[st
     require_modules(REPORT, "matplotlib")
     from matplotlib.figure import Figure
 
-    timed = any(mark.speed for _, marks in lines for mark in marks)
+    timed = any(cell.point.speed for _, _, cell in _drawn(lines))
     panels = 2 if timed else 1
     height = HEIGHT * panels + FOOT
     figure = Figure(figsize=(WIDTH, height))
     share = HEIGHT / height
-    named = [line for line in lines if any(mark.changed or mark.failed for mark in line[1])]
-    named = named[:MOST_NAMED]
+    worth = {name for name, _, cell in _drawn(lines) if cell.changed or cell.failed}
+    named = [name for name, _ in lines if name in worth][:MOST_NAMED]
     for panel in range(panels):
         bottom = (FOOT / height) + (panels - 1 - panel) * share
         axes = figure.add_axes((0.06, bottom, 0.62, share - 0.35 / height))
@@ -85,6 +69,12 @@ def trend(lines: Sequence[Line], dates: Sequence[str], changes: Sequence[list[st
         if panel == 0 and named:
             axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), frameon=False)
     return svg(figure, "history", "Score and speed of each case from run to run")
+
+
+def _drawn(lines: Sequence[Line]) -> Iterator[tuple[str, int, HistoryCell]]:
+    """(case, run, cell) of what was judged; runs count from the oldest, at 0."""
+    for name, cells in lines:
+        yield from ((name, run, cell) for run, cell in enumerate(cells) if cell is not None)
 
 
 def _frame(axes: Axes, dates: Sequence[str], changes: Sequence[str], *, last: bool) -> None:
@@ -109,11 +99,11 @@ def _below(change: str) -> str:
     return "\n".join([*each[:MOST_CHANGES], *more])
 
 
-def _scores(axes: Axes, lines: Sequence[Line], named: Sequence[Line]) -> None:
+def _scores(axes: Axes, lines: Sequence[Line], named: Sequence[str]) -> None:
     """Worst score over what is allowed, on a logarithmic scale."""
-    _draw(axes, lines, named, lambda mark: mark.score)
+    _draw(axes, lines, named, lambda point: point.score)
     axes.set_yscale("log")
-    found = [mark.score for _, marks in lines for mark in marks if mark.score]
+    found = [cell.point.score for _, _, cell in _drawn(lines) if cell.point.score]
     low, high = min([0.1, *found]) / 1.5, max([2.0, *found]) * 1.5
     axes.set_ylim(low, high)
     axes.axhspan(1.0, high, color=BAD, alpha=0.07, linewidth=0)
@@ -123,13 +113,12 @@ def _scores(axes: Axes, lines: Sequence[Line], named: Sequence[Line]) -> None:
     axes.set_title("worst score over what is allowed (red: too much)", **_title())
 
 
-def _speeds(axes: Axes, lines: Sequence[Line], named: Sequence[Line]) -> None:
+def _speeds(axes: Axes, lines: Sequence[Line], named: Sequence[str]) -> None:
     """Time over the gate's baseline with its interval."""
-    _draw(axes, lines, named, lambda mark: mark.speed[0] if mark.speed else None)
-    for _, marks in lines:
-        for mark in marks:
-            if mark.speed:
-                axes.plot([mark.run] * 2, mark.speed[1:], color=SOFT, linewidth=2.0, alpha=0.6)
+    _draw(axes, lines, named, lambda point: point.speed[0] if point.speed else None)
+    for _, run, cell in _drawn(lines):
+        if cell.point.speed:
+            axes.plot([run] * 2, cell.point.speed[1:], color=SOFT, linewidth=2.0, alpha=0.6)
     axes.axhline(1.0, color=INK, linewidth=1.2)
     axes.margins(y=0.2)
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}×")
@@ -143,17 +132,21 @@ def _title() -> dict[str, Any]:
 def _draw(
     axes: Axes,
     lines: Sequence[Line],
-    named: Sequence[Line],
-    value: Callable[[PlotMark], float | None],
+    named: Sequence[str],
+    value: Callable[[Point], float | None],
 ) -> None:
-    names = [name for name, _ in named]
-    for name, marks in sorted(lines, key=lambda line: line[0] in names):  # named ones on top
-        points = [(mark, found) for mark in marks if (found := value(mark)) is not None]
-        place = names.index(name) if name in names else None
+    for line in sorted(lines, key=lambda line: line[0] in named):  # named ones on top
+        name = line[0]
+        points = [
+            (run, found, cell)
+            for _, run, cell in _drawn([line])
+            if (found := value(cell.point)) is not None
+        ]
+        place = named.index(name) if name in named else None
         color = SOFT if place is None else COLORS[place % len(COLORS)]
         axes.plot(
-            [mark.run for mark, _ in points],
-            [found for _, found in points],
+            [run for run, _, _ in points],
+            [found for _, found, _ in points],
             color=color,
             linestyle="-" if place is None else DASHES[place // len(COLORS) % len(DASHES)],
             linewidth=0.9 if place is None else 1.8,
@@ -162,10 +155,8 @@ def _draw(
             markersize=3 if place is None else 4,
             label=None if place is None else shortened(name, LABEL_LIMIT),
         )
-        for mark, found in points:
-            if mark.failed:
-                axes.plot([mark.run], [found], color=BAD, marker="X", markersize=8)
-            elif mark.changed:
-                axes.plot(
-                    [mark.run], [found], color=color, marker="o", markersize=9, fillstyle="none"
-                )
+        for run, found, cell in points:
+            if cell.failed:
+                axes.plot([run], [found], color=BAD, marker="X", markersize=8)
+            elif cell.changed:
+                axes.plot([run], [found], color=color, marker="o", markersize=9, fillstyle="none")

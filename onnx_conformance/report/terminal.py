@@ -161,7 +161,7 @@ def stages(time: TimeTable) -> list[str]:
 
 
 def longest(document: ResultsDocument) -> list[str]:
-    """What no number of processes shortens, where several models share a run."""
+    """The critical path, which more processes do not shorten; none of a single model."""
     path = critical_path(document)
     if path is None or len({case["model"] for case in document["cases"]}) < 2:
         return []

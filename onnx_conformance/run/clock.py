@@ -12,8 +12,9 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from onnx_conformance.core.documents import TimeTable
+from onnx_conformance.core.errors import Stage
 
-STAGES = ("import", "build", "export", "native", "oracle", "runtime")
+STAGES: tuple[Stage, ...] = ("import", "build", "export", "native", "oracle", "runtime")
 CHECKS = "checks"  # what the judge does of a case itself
 Jobs = dict[str, dict[str, float]]  # framework, model, artifact or case -> stage -> seconds
 TICK = 0.1  # seconds between two looks at what the workers do
@@ -46,7 +47,7 @@ class Clock:
         ] = {}  # worker queue -> when its last work ended, stage
 
     @contextmanager
-    def busy(self, queue: str, stage: str, what: str) -> Iterator[None]:
+    def busy(self, queue: str, stage: Stage, what: str) -> Iterator[None]:
         """Count the block as ``stage``; ``what`` is shown as progress."""
         started = time.perf_counter()
         with self._lock:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from onnx_conformance.core.case import ExternalCase
 from onnx_conformance.core.documents import TensorFacts
-from onnx_conformance.core.errors import StageFailure, UsageError, WorkerDied, WorkerError
+from onnx_conformance.core.errors import Stage, StageFailure, UsageError, WorkerDied, WorkerError
 from onnx_conformance.core.text import one_line, printable
 from onnx_conformance.core.worker_messages import ReadFile
 from onnx_conformance.run.subject import Artifact, libraries_of
@@ -83,7 +83,7 @@ def asked_opset(path: Path, label: str) -> int | None:
     return next((int(number) for number in [*saved, *named]), None)
 
 
-STAGE = "read"
+READ_STAGE: Stage = "read"
 
 
 def read_external_artifact(case: ExternalCase, queues: WorkerQueues) -> Artifact:
@@ -102,11 +102,11 @@ def read_external_artifact(case: ExternalCase, queues: WorkerQueues) -> Artifact
     asked = {"path": str(path), "limits": limits.as_dict(), "libraries": bool(libraries)}
     try:
         found: ReadFile = queue.submit(
-            lambda: queue.call(STAGE, case.label, "read", **asked)
+            lambda: queue.call(READ_STAGE, case.label, "read", **asked)
         ).result()
     except StageFailure as failure:
         reason = f"{printable(str(path))} {_problem(failure.__cause__)}"
-        raise StageFailure(STAGE, case.label, reason) from failure
+        raise StageFailure(READ_STAGE, case.label, reason) from failure
     files = tuple(path.parent / name for name in found["facts"]["files"])
     return Artifact(path, files, tuple(found["sha256"]), found["facts"])
 

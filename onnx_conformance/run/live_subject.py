@@ -94,55 +94,72 @@ class LiveSubject:
         def of(samples: Inputs) -> Reference:
             return self.workers.reference(self.model, samples, noise_floor_of(self.case))
 
-        return self._fitted(inputs, self._in_groups(inputs, of))
+        return self._in_common_sizes(inputs, self._reference_by_groups(inputs, of))
 
     def plain_reference(self, inputs: Inputs) -> Reference:
-        return self._fitted(inputs, self.workers.reference(self.model, inputs), settle=False)
+        return self._in_common_sizes(
+            inputs, self.workers.reference(self.model, inputs), with_answer=False
+        )
 
     @cached_property
-    def _of_groups(self) -> bool:
-        """Whether an output belongs to a whole call, whose samples only the file fixes."""
+    def _answers_whole_calls(self) -> bool:
+        """Whether an output belongs to a call as a whole, and the file fixes how many samples."""
         whole = any(spec.batch_axis is None for spec in self.model.outputs)
         return whole and self.model.open_batch and fixed_batch(self.model, self.artifact.facts) > 0
 
-    def _in_groups(self, inputs: Inputs, of: Callable[[Inputs], Reference]) -> Reference:
+    def _reference_by_groups(self, inputs: Inputs, of: Callable[[Inputs], Reference]) -> Reference:
         """Native's answers to the groups in which the file takes its samples.
 
         They matter to an output of a call as a whole, such as a mean over the batch: a file of
         fixed batch has another one for each of its calls.
         """
-        if not self._of_groups:
+        if not self._answers_whole_calls:
             return of(inputs)
         groups = self.layout.groups(inputs)
         order = [row for rows, real in groups for row in rows[:real]]
         parts = [of(inputs.chosen(rows)).chosen(slice(real)) for rows, real in groups]
         return stack(parts).chosen([order.index(row) for row in range(len(order))])
 
-    def _fitted(self, inputs: Inputs, found: Reference, *, settle: bool = True) -> Reference:
-        """The reference, its arrays of one size where the values decide sizes."""
+    def _in_common_sizes(
+        self, inputs: Inputs, found: Reference, *, with_answer: bool = True
+    ) -> Reference:
+        """The reference, its arrays of one size where the values decide sizes.
+
+        Args:
+            inputs: what it is the reference of.
+            with_answer: in sizes that the session's answer has room in, too: the session is run.
+
+        Raises:
+            CapabilityMissing: native's compute modes answer arrays of unlike sizes, though no
+                output is said to be of such.
+        """
         if not self.model.by_values:
             problem = _unlike_sizes(found)
             if problem:
                 raise CapabilityMissing(problem)
             return found
-        same = self._alike(found)
-        answer = self.run(inputs).outputs if settle else None
+        same = self._in_native_sizes(found)
+        answer = self.run(inputs).outputs if with_answer else None
         return same if answer is None else matching_sizes(same, answer, self.model)
 
-    def _alike(self, found: Reference) -> Reference:
+    def _in_native_sizes(self, found: Reference) -> Reference:
         """The answers in arrays of native's sizes, with tied rows in the oracle's order."""
         oracle = fitted_to(self.model, found.native, found.oracle)
         fitted = [fitted_to(self.model, found.native, native) for native in found.natives]
-        native, *replicas = [self._ordered(oracle, fitted, outputs) for outputs in fitted]
+        native, *replicas = [
+            self._with_ties_in_order(oracle, fitted, outputs) for outputs in fitted
+        ]
         return replace(found, oracle=oracle, native=native, replicas=tuple(replicas))
 
-    def _ordered(self, oracle: Outputs, natives: Sequence[Outputs], outputs: Outputs) -> Outputs:
+    def _with_ties_in_order(
+        self, oracle: Outputs, natives: Sequence[Outputs], outputs: Outputs
+    ) -> Outputs:
         factor = self.tolerances.rule("top5", self.case)["tie_factor"]
         return in_order_of(oracle, natives, outputs, self.model, factor)
 
     def references(self, input_sets: Sequence[Inputs]) -> list[Reference | str]:
         found = self.workers.references(self.model, input_sets, noise_floor_of(self.case))
-        if not (self._of_groups or self.model.by_values):
+        if not (self._answers_whole_calls or self.model.by_values):
             return [one if isinstance(one, str) else _unlike_sizes(one) or one for one in found]
         return [
             one if isinstance(one, str) else self.reference(inputs)
@@ -150,7 +167,7 @@ class LiveSubject:
         ]
 
     def native(self, inputs: Inputs) -> Outputs:
-        if self._of_groups or self.model.by_values:
+        if self._answers_whole_calls or self.model.by_values:
             return self.reference(inputs).native
         return self.workers.native(self.model, inputs)
 
@@ -164,22 +181,24 @@ class LiveSubject:
 
     def run(self, inputs: Inputs, repeat: int = 0) -> Answer:
         answers = self.workers.answers(self.case, [inputs], artifact=self._artifact, repeat=repeat)
-        return self._fitted_answer(inputs, answers[0])
+        return self._answer_in_native_sizes(inputs, answers[0])
 
-    def _fitted_answer(self, inputs: Inputs, answer: Answer) -> Answer:
+    def _answer_in_native_sizes(self, inputs: Inputs, answer: Answer) -> Answer:
         """The answer in arrays of native's sizes, with tied rows in the oracle's order."""
         if answer.outputs is None or not self.model.by_values or isinstance(inputs, RawInputs):
             return answer
         (found,) = self.workers.references(self.model, [inputs], noise_floor_of(self.case))
         if isinstance(found, str):  # native refuses the inputs
             return answer
-        known = self._alike(found)
+        known = self._in_native_sizes(found)
         fitted = fitted_to(self.model, known.native, answer.outputs)
-        return replace(answer, outputs=self._ordered(known.oracle, known.natives, fitted))
+        return replace(
+            answer, outputs=self._with_ties_in_order(known.oracle, known.natives, fitted)
+        )
 
     def runs(self, input_sets: Sequence[Inputs], level: str = "") -> list[Answer]:
         found = self.workers.answers(self.case, input_sets, artifact=self._artifact, level=level)
-        return [self._fitted_answer(*pair) for pair in zip(input_sets, found, strict=True)]
+        return [self._answer_in_native_sizes(*pair) for pair in zip(input_sets, found, strict=True)]
 
     def unoptimised(self, input_sets: Sequence[Inputs]) -> list[Answer]:
         return self.runs(input_sets, LEVELS["disabled"])
@@ -206,13 +225,13 @@ class LiveSubject:
 
 
 def _unlike_sizes(found: Reference) -> str:
-    """Why nothing can be compared where native's own ways answer arrays of unlike sizes."""
-    for way in found.natives:
+    """Why nothing can be compared where native's compute modes answer arrays of unlike sizes."""
+    for outputs in found.natives:
         for name, wanted in found.oracle.items():
-            if way[name].shape != wanted.shape:
+            if outputs[name].shape != wanted.shape:
                 return (
                     f"the size of '{name}' hangs on a rounding: native answers {wanted.shape} in "
-                    f"float64 and {way[name].shape} in float32, so comparing proves nothing; give "
-                    "weights or inputs (domain=) on which it does not"
+                    f"float64 and {outputs[name].shape} in float32, so comparing proves nothing; "
+                    "give weights or inputs (domain=) on which it does not"
                 )
     return ""

@@ -18,7 +18,7 @@ import numpy as np
 from onnx_conformance.core.arrays import Arrays, Outputs
 from onnx_conformance.core.budget import Reference
 from onnx_conformance.core.compute_modes import FLOAT32, FLOAT64, REFERENCE_MODES, REPLICAS
-from onnx_conformance.core.errors import CapabilityMissing, StageFailure
+from onnx_conformance.core.errors import CapabilityMissing, Stage, StageFailure
 from onnx_conformance.core.settings import Settings
 from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.core.store import CacheEntry, Store, key_of
@@ -49,7 +49,7 @@ class _Native:
     weights: CacheEntry
     settings: Settings
 
-    def call(self, stage: str, what: str, method: str, **arguments: Any) -> Any:
+    def call(self, stage: Stage, what: str, method: str, **arguments: Any) -> Any:
         """Call the worker on this model, in the queue's thread."""
         return self.queue.call(
             stage,
@@ -168,7 +168,7 @@ class NativeAnswers:
         call, modes = native_layout(model).calls(inputs)[0], [FLOAT64, FLOAT32, REPLICAS[0]]
         return self._ask(model, "oracle", "trace", modes=modes, inputs=call, folder=str(folder))
 
-    def _ask(self, model: ModelSpec, stage: str, method: str, **arguments: Any) -> Future[Any]:
+    def _ask(self, model: ModelSpec, stage: Stage, method: str, **arguments: Any) -> Future[Any]:
         """The worker's answer to a question about the model, once the model is prepared."""
         return self._submit(model, lambda native: native.call(stage, method, method, **arguments))
 

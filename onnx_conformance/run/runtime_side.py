@@ -17,14 +17,14 @@ import numpy as np
 
 from onnx_conformance.catalog.models import resolve_model
 from onnx_conformance.catalog.providers import CPU, PROVIDERS
-from onnx_conformance.core.arrays import Outputs
+from onnx_conformance.core.arrays import Array, Outputs
 from onnx_conformance.core.case import Case, ExternalCase
 from onnx_conformance.core.errors import StageFailure
 from onnx_conformance.core.settings import Settings, level_of
 from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.core.traces import TensorRecord
 from onnx_conformance.core.worker_messages import RunResult, SessionRequest
-from onnx_conformance.inputs.batch_layout import BatchLayout, file_layout
+from onnx_conformance.inputs.batch_layout import BatchLayout, file_layout, is_half_of
 from onnx_conformance.inputs.loops import Loop, without_call
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.run.clock import Clock
@@ -325,15 +325,21 @@ def _as_answer(model: ModelSpec, result: RunResult) -> Answer:
 
 
 def _in_width(model: ModelSpec, outputs: Outputs) -> Outputs:
-    """The outputs in the spec's dtypes, where an artifact may give another width."""
-    kinds = {spec.name: np.dtype(spec.dtype) for spec in model.outputs if model.loosely_typed}
-    expected = {name: kinds.get(without_call(name)) for name in outputs}
-    return {
-        name: array.astype(kind)
-        if (kind := expected[name]) is not None and array.dtype.kind == kind.kind
-        else array
-        for name, array in outputs.items()
-    }
+    """The outputs in the spec's dtypes, where an artifact may give another width.
+
+    It may give float16 for float32 in that class of precision: the check ``interface`` judges it.
+    """
+    specs = {spec.name: spec for spec in model.outputs}
+
+    def widened(name: str, array: Array) -> Array:
+        spec = specs.get(without_call(name))
+        if spec is None:
+            return array
+        loose = model.loosely_typed and array.dtype.kind == np.dtype(spec.dtype).kind
+        fits = loose or is_half_of(spec, str(array.dtype))
+        return array.astype(spec.dtype) if fits else array
+
+    return {name: widened(name, array) for name, array in outputs.items()}
 
 
 def _joined(layout: BatchLayout, inputs: Inputs, results: list[RunResult]) -> RunResult:

@@ -12,7 +12,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, TypeVar
 
-from onnx_conformance.core.errors import StageFailure, WorkerError
+from onnx_conformance.core.errors import Stage, StageFailure, WorkerError
 from onnx_conformance.core.native_request import NativeChanged
 from onnx_conformance.core.settings import Settings
 from onnx_conformance.core.text import cause_of
@@ -124,7 +124,7 @@ class WorkerQueue:
         dependency.add_done_callback(go_on)
         return outer
 
-    def call(self, stage: str, what: str, method: str, **arguments: Any) -> Any:
+    def call(self, stage: Stage, what: str, method: str, **arguments: Any) -> Any:
         """Call the worker from this worker queue's thread, timed as ``stage``.
 
         Raises:

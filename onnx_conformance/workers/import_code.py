@@ -7,7 +7,8 @@ import importlib
 import importlib.util
 import sys
 import sysconfig
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -36,8 +37,8 @@ def load_file(path: str) -> tuple[ModuleType, tuple[Declaration, ...]]:
         sys.path.insert(1, str(place.parent))
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    with declaring() as found:
-        _guarded(path, lambda: loader.exec_module(module))
+    with declaring() as found, _importing(path):
+        loader.exec_module(module)
     return module, tuple(found)
 
 
@@ -50,24 +51,28 @@ def load_module(name: str) -> tuple[ModuleType, tuple[Declaration, ...]]:
     """
     if str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))
-    kept: list[ModuleType] = []
-    with declaring() as found:
-        _guarded(name, lambda: kept.append(importlib.import_module(name)))
-    return kept[0], tuple(found)
+    with declaring() as found, _importing(name):
+        module = importlib.import_module(name)
+    return module, tuple(found)
 
 
-def _guarded(what: str, load: Callable[[], None]) -> None:
+def load_code(place: str) -> tuple[ModuleType, tuple[Declaration, ...]]:
+    """A file that ends in ``.py``, or a module: see :func:`load_file` and :func:`load_module`."""
+    return (load_file if place.endswith(".py") else load_module)(place)
+
+
+@contextmanager
+def _importing(what: str) -> Iterator[None]:
     try:
-        load()
+        yield
     except UsageError:
         raise
     except (Exception, SystemExit) as error:
+        more = "run it by itself with this environment's Python"
+        if what.endswith(".py"):
+            more = f"to see more, run it by itself: {_library()}{sys.executable} {what}"
         raise UsageError(
-            f"{what} cannot be imported: {type(error).__name__}: {error}{_where(error)}; to see "
-            f"more, run it by itself: {_library()}{sys.executable} {what}"
-            if what.endswith(".py")
-            else f"{what} cannot be imported: {type(error).__name__}: {error}{_where(error)}; run "
-            "it by itself with this environment's Python"
+            f"{what} cannot be imported: {type(error).__name__}: {error}{_where(error)}; {more}"
         ) from error
 
 

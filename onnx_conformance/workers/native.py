@@ -27,7 +27,7 @@ from onnx_conformance.core.native_request import (
 from onnx_conformance.core.plain_outputs import arrays_of, coded
 from onnx_conformance.core.spec import STATIC_BATCH
 from onnx_conformance.core.traces import NativeTensorRecord
-from onnx_conformance.inputs.batch_layout import layout_of
+from onnx_conformance.inputs.batch_layout import first_call
 from onnx_conformance.inputs.recipes import Recipe
 from onnx_conformance.workers.server import load_object
 from onnx_conformance.workers.stopwatch import Stopwatch, TimedCall
@@ -189,9 +189,9 @@ def example(request: ModelRequest) -> Arrays:
     Two samples, or as many as it takes, and symbolic axes of middling size: a size of 1 invites
     exporters to specialise.
     """
-    specs, batch = specs_of(request), request["group"] or STATIC_BATCH
-    inputs = Recipe("uniform", batch=batch).inputs(specs, axes_of(request))
-    return layout_of(specs, (), request["group"]).calls(inputs)[0]
+    group = request["group"]
+    recipe = Recipe("uniform", batch=group or STATIC_BATCH)
+    return first_call(recipe, specs_of(request), axes_of(request), group)
 
 
 def perturbed(name: str, array: NDArray[Any], mode: str) -> NDArray[Any]:

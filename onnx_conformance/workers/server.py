@@ -42,9 +42,9 @@ def load_object(reference: str) -> Any:
     """
     module, registered, name = reference.partition(f":{REGISTERED}")
     if registered:
-        from onnx_conformance.workers.import_code import load_file, load_module
+        from onnx_conformance.workers.import_code import load_code
 
-        declared = (load_file if module.endswith(".py") else load_module)(module)[1]
+        declared = load_code(module)[1]
         return next(one.builder for one in declared if one.name == name)
     module, _, attribute = reference.rpartition(":")
     if module.endswith(".py"):

@@ -92,13 +92,13 @@ def _sought(
         elsewhere = find_parts(missing, leftovers, formats)
     else:
         elsewhere = find_rearranged(missing, folds, leftovers, formats)
-    taken = set(elsewhere.values())
+    taken = {name for names in elsewhere.values() for name in names}
     absorbers = {} if strict else _absorbers(matcher, taken)
     sizes = {name: array.size for name, array in leftovers}
     disordered = {
-        name
-        for native, name in elsewhere.items()
-        if indexed_of(name, uses) and sizes[name] == missing[native].size
+        names
+        for native, names in elsewhere.items()
+        if indexed_of(names[0], uses) and sizes[names[0]] == missing[native].size
     }
     unclaimed = [(name, array) for name, array in leftovers if name not in taken]
     return {
@@ -127,17 +127,17 @@ def _absorbers(matcher: WeightMatcher, taken: Collection[str]) -> dict[int, str]
 def _excused(
     native: str,
     array: Array,
-    elsewhere: Mapping[str, str],
+    elsewhere: Mapping[str, tuple[str, ...]],
     absorbers: Mapping[int, str],
-    disordered: Collection[str],
+    disordered: Collection[tuple[str, ...]],
 ) -> Finding | None:
     """The finding on a tensor whose values stand elsewhere or that went into something else."""
-    name = elsewhere.get(native)
-    if name in disordered:
+    names = elsewhere.get(native, ())
+    if names in disordered:
         note = "its values are in another order, and the graph reads them by index"
-        return Finding(native, "differs", name, 0, note=note)
-    if name is not None:
-        return Finding(native, "rearranged", name, array.size)
+        return Finding(native, "differs", names[0], 0, note=note)
+    if names:
+        return Finding(native, "rearranged", names[0], array.size)
     if array.size == max(array.shape, default=1) and array.size in absorbers:
         note = "no initialiser resembles it, but one of its size has no other explanation"
         return Finding(native, "absorbed", absorbers[array.size], 0, note=note)

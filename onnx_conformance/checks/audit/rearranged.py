@@ -77,14 +77,14 @@ def find_rearranged(
     folds: Sequence[Fold],
     leftovers: Sequence[tuple[str, Array]],
     formats: Formats,
-) -> dict[str, str]:
-    """The missing tensors whose values all stand among the leftovers: native -> initialiser.
+) -> dict[str, tuple[str, ...]]:
+    """The missing tensors whose values all stand among the leftovers: native -> initialisers.
 
     Args:
         missing: native tensors that no initialiser resembles.
         leftovers: initialisers that resemble no native tensor.
     """
-    found: dict[str, str] = {}
+    found: dict[str, tuple[str, ...]] = {}
     for form in formats.known:
         pools = {
             name: np.sort(_nonzero(array))
@@ -95,7 +95,9 @@ def find_rearranged(
     return found
 
 
-def _wholly_held(wanted: Iterable[Expectation], pools: Mapping[str, Float64]) -> dict[str, str]:
+def _wholly_held(
+    wanted: Iterable[Expectation], pools: Mapping[str, Float64]
+) -> dict[str, tuple[str, ...]]:
     """The natives whose values all stand in the pools, which hold nothing else."""
     held: list[tuple[Expectation, list[str]]] = []
     for one in wanted:
@@ -103,7 +105,9 @@ def _wholly_held(wanted: Iterable[Expectation], pools: Mapping[str, Float64]) ->
         if near and _contained(one, np.sort(np.concatenate([pools[name] for name in near]))):
             held.append((one, near))
     covered = {name for name in pools if _covered(pools[name], [o for o, n in held if name in n])}
-    return {native: near[0] for one, near in held if covered >= set(near) for native in one.natives}
+    return {
+        native: tuple(near) for one, near in held if covered >= set(near) for native in one.natives
+    }
 
 
 def _related(one: Expectation, pool: Float64) -> bool:
@@ -231,17 +235,18 @@ _PARTS = (1, 2, 3, 4)  # gates of an LSTM, of a GRU; query, key and value
 
 def find_parts(
     missing: Mapping[str, Array], leftovers: Sequence[tuple[str, Array]], formats: Formats
-) -> dict[str, str]:
-    """The missing tensors all of whose parts stand among the leftovers: native -> initialiser."""
+) -> dict[str, tuple[str, ...]]:
+    """The missing tensors all of whose parts stand among the leftovers: native -> initialisers."""
     pools = [
         (name, found, formats.of(name, found).settled(found).tobytes()) for name, found in leftovers
     ]
-    found: dict[str, str] = {}
+    found: dict[str, tuple[str, ...]] = {}
     for native, array in missing.items():
         for parts in _divided(array):
             names = [_holder(part, pools, formats) for part in parts]
-            if all(names):
-                found[native] = str(names[0])
+            held = tuple(name for name in names if name)
+            if len(held) == len(parts):
+                found[native] = held
                 break
     return found
 

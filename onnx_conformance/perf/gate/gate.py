@@ -17,7 +17,7 @@ from onnx_conformance.core.errors import (
     WorkerError,
 )
 from onnx_conformance.perf.gate.gate_document import GateResult
-from onnx_conformance.perf.gate.gate_run import GateRun, GateSide, baseline_artifact, figures
+from onnx_conformance.perf.gate.gate_run import GateRun, GateSide, baseline_artifact
 from onnx_conformance.perf.gate.rules import (
     RULES,
     GateFailure,
@@ -79,12 +79,46 @@ class Gate:
         self.found: dict[tuple[Case, int], GateResult | ConformanceError] = {}
         self._raised: set[tuple[Case, int]] = set()
 
-    def gated(self, case: Case, batch: int) -> GateResult:
-        """The case beside its baseline.
+    def check_speed(self, case: Case, batch: int) -> str:
+        """The verdict on a case's speed at a batch size, in words.
 
         Raises:
+            GateFailure: it is slower; GateUndecided: neither is shown.
+        """
+        found = self.result(case, batch)
+        words = found.sentence(self.timing)
+        if found.decision.verdict == "slower":
+            raise GateFailure(words)
+        if found.decision.verdict == "undecided":
+            raise GateFailure(words) if self._options.strict else GateUndecided(words)
+        return words
+
+    def check_figure(self, case: Case, batch: int, metric: str) -> str:
+        """The verdict on another of its figures, in words.
+
+        Raises:
+            GateFailure: it is red by its rule, or was not measured.
+        """
+        verdict = self.result(case, batch).figures[metric]
+        if verdict.red:
+            raise GateFailure(verdict.sentence)
+        return verdict.sentence
+
+    def check_covered(self) -> None:
+        """Refuse a run that leaves out cases of the baseline, as :func:`check_covered` does."""
+        if self.baseline is not None:
+            check_covered(self._run, self.baseline)
+
+    def result(self, case: Case, batch: int) -> GateResult:
+        """Measure a case and its baseline, once in a run, and judge every figure.
+
+        Raises:
+            CapabilityMissing: the run leaves its framework out.
             ConformanceError: why there is nothing to compare; raised once, and a skip from then on.
         """
+        chosen, own = self._run.frameworks, resolve_model(case.model).framework
+        if chosen and own not in chosen:
+            raise CapabilityMissing(f"{own}: left out by --framework {' '.join(chosen)}")
         key = (case, batch)
         if key not in self.found:
             try:
@@ -103,13 +137,8 @@ class Gate:
         self._raised.add(key)
         raise found
 
-    @property
-    def frameworks(self) -> tuple[str, ...]:
-        """The frameworks that the run was narrowed to; empty for all."""
-        return self._run.frameworks
-
     def _not_runnable(self, case: Case, lack: CapabilityMissing) -> ConformanceError:
-        """What passed in the baseline and this machine cannot run is no skip."""
+        """Why a case cannot run here: a failure where the baseline has it, else a named skip."""
         if self.baseline is None or case.id not in self.baseline.cases:
             return lack
         return GateFailure(f"{case.id}: the baseline has this case, but it cannot run here: {lack}")
@@ -133,7 +162,7 @@ class Gate:
                 seconds=self._options.seconds or self.timing.seconds,
                 seed=self._run.settings.seed,
             )
-        of_old, of_new = figures(gate_run, subject, (old, new))
+        of_old, of_new = gate_run.figures((old, new))
         judged = {
             name: judge_metric(rule, of_old.get(name), of_new.get(name))
             for name, rule in self._rules.metrics.items()
@@ -147,7 +176,7 @@ class Gate:
 
     @contextmanager
     def _opened(self, gate_run: GateRun, old: GateSide, new: GateSide) -> Iterator[OpenSides]:
-        """Both sides, warm, until their pairs are drawn.
+        """Both sides opened and warmed up; their workers end with the block.
 
         Two processes that run the same file differ for good by one or two percent, two sessions
         of one process by a tenth of that. So the sides share a process where their environment is
@@ -174,7 +203,7 @@ def _certified_artifact(case: Case, workers: RunWorkers, certificates: Certifica
 
 
 def check_placed(case: Case, baseline: Placement, candidate: Placement) -> None:
-    """More of the candidate's nodes than of the baseline's run off the case's provider.
+    """Refuse a candidate of which other providers run more nodes than of its baseline.
 
     Args:
         baseline, candidate: provider, as ONNX Runtime names it -> operator -> nodes.
@@ -202,79 +231,22 @@ def _elsewhere(placement: Placement, wanted: str) -> dict[str, int]:
     }
 
 
-@dataclass(frozen=True)
-class GatedCase:
-    """A case at a batch size, on the run's gate."""
+def check_covered(run: PerfRun, baseline: Baseline) -> None:
+    """Refuse a run that leaves out cases of the baseline and was not narrowed by name.
 
-    gate: Gate
-    case: Case
-    batch: int
-    strict: bool
-
-    def check_speed(self) -> str:
-        """The verdict on speed in words.
-
-        Raises:
-            GateFailure: it is slower; GateUndecided: neither is shown.
-        """
-        found = self._result()
-        words = found.sentence(self.gate.timing)
-        if found.decision.verdict == "slower":
-            raise GateFailure(words)
-        if found.decision.verdict == "undecided":
-            raise GateFailure(words) if self.strict else GateUndecided(words)
-        return words
-
-    def check_figure(self, metric: str) -> str:
-        """The verdict on another figure in words.
-
-        Raises:
-            GateFailure: it is red by its rule, or was not measured.
-        """
-        verdict = self._result().figures[metric]
-        if verdict.red:
-            raise GateFailure(verdict.sentence)
-        return verdict.sentence
-
-    def _result(self) -> GateResult:
-        """What the gate found of the case.
-
-        Raises:
-            CapabilityMissing: the run leaves its framework out.
-            ConformanceError: as ``Gate.gated``.
-        """
-        chosen, own = self.gate.frameworks, resolve_model(self.case.model).framework
-        if chosen and own not in chosen:
-            raise CapabilityMissing(f"{own}: left out by --framework {' '.join(chosen)}")
-        return self.gate.gated(self.case, self.batch)
-
-
-@dataclass(frozen=True)
-class WholeGate:
-    """The run as a whole against its baseline."""
-
-    run: PerfRun
-    baseline: Baseline | None
-
-    def check_covered(self) -> None:
-        """Every case of the baseline is gated, unless the run was narrowed by name.
-
-        Raises:
-            GateFailure: a case of the baseline has no candidate, or none of them has.
-        """
-        if self.baseline is None:
-            return
-        ids = {case.id for case in self.run.cases}
-        kept = {name for name, case in self.baseline.cases.items() if not case.option}
-        missing = sorted(kept - ids)
-        if not kept & ids:
-            raise GateFailure(
-                f"no case of this run is in the baseline {self.baseline.folder}, which has "
-                f"{', '.join(missing[:5])}"
-            )
-        if missing and self.run.selection.full:
-            raise GateFailure(
-                f"{len(missing)} cases of the baseline have no candidate: "
-                f"{', '.join(missing[:5])}; if they were renamed or removed, keep the baseline "
-                "anew with --save-onnx"
-            )
+    Raises:
+        GateFailure: a case of the baseline has no candidate, or none of them has.
+    """
+    ids = {case.id for case in run.cases}
+    kept = {name for name, case in baseline.cases.items() if not case.option}
+    missing = sorted(kept - ids)
+    if not kept & ids:
+        raise GateFailure(
+            f"no case of this run is in the baseline {baseline.folder}, which has "
+            f"{', '.join(missing[:5])}"
+        )
+    if missing and run.selection.full:
+        raise GateFailure(
+            f"{len(missing)} cases of the baseline have no candidate: {', '.join(missing[:5])}; "
+            "if they were renamed or removed, keep the baseline anew with --save-onnx"
+        )

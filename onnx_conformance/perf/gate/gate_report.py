@@ -8,7 +8,7 @@ import pytest
 from rich.table import Table
 
 from onnx_conformance.core.errors import CapabilityMissing, UsageError
-from onnx_conformance.core.files import refuse_unwritable, write_json, write_whole
+from onnx_conformance.core.files import remove_earlier, write_json, write_whole
 from onnx_conformance.perf.gate.gate import CANDIDATE, Gate
 from onnx_conformance.perf.gate.gate_document import GateDocument, GateResult
 from onnx_conformance.perf.gate.rules import MetricVerdict
@@ -41,16 +41,13 @@ class GateReport:
         self._page = "no page"
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """An earlier gate's data are not true now."""
+        """Remove the files of an earlier gate, or refuse places that cannot be written."""
         if session.config.option.collectonly:
             return
         run = self._run
         paths = {OPTION: run.gate_json, PAGE_OPTION: run.gate_html, MARKDOWN_OPTION: run.report_md}
         try:
-            for option, path in paths.items():
-                if path is not None:
-                    refuse_unwritable(path, option)
-                    path.unlink(missing_ok=True)
+            remove_earlier(paths)
             if run.history is not None:
                 history.refuse_unusable(run.history)
         except UsageError as error:

@@ -34,6 +34,10 @@ from onnx_conformance.run.runtime_side import answer_of_calls
 from onnx_conformance.run.subject import Answer, Artifact, SessionInfo, Subject, libraries_of
 
 WARM_SECONDS = 1.0
+OPENINGS = 5  # of which the quickest counts, because noise only adds
+MIB = 2**20
+
+Figures = dict[str, float | None]  # by metric
 
 
 @dataclass(frozen=True)
@@ -113,6 +117,26 @@ class GateRun:
         self.rehearse(timed_session, side)
         return timed_session.warm(side.name, WARM_SECONDS).block, timed_session
 
+    def figures(self, sides: tuple[GateSide, GateSide]) -> list[Figures]:
+        """The figures of each side beside its speed: bytes, nodes, noise floors and seconds.
+
+        Both sides do the same work in the same order, each in a fresh process; their sessions are
+        opened alternately.
+        """
+        with ExitStack() as stack:
+            timed_sessions, found = [], []
+            for side in sides:
+                worker = stack.enter_context(closing(self.worker(side)))
+                timed_session = self.timed_session(worker, side)
+                self.rehearse(timed_session, side)
+                timed_sessions.append(timed_session)
+                found.append(_of_the_file(side) | {"peak_memory": _peak(timed_session)})
+            openings = [[_opening(one) for one in timed_sessions] for _ in range(OPENINGS)]
+            for place, (side, one) in enumerate(zip(sides, timed_sessions, strict=True)):
+                found[place]["session_creation"] = min(row[place] for row in openings)
+                found[place]["score"] = score(_SideSubject(self._subject, side, one), side.name)
+        return found
+
 
 def baseline_artifact(case: Case, kept: BaselineCase, workers: RunWorkers) -> Artifact:
     """The baseline's file, inspected as it is now, under the limits of the run.
@@ -130,37 +154,6 @@ def baseline_artifact(case: Case, kept: BaselineCase, workers: RunWorkers) -> Ar
             "anew with --save-onnx"
         )
     return artifact
-
-
-OPENINGS = 5  # of which the quickest counts, because noise only adds
-MIB = 2**20
-
-Figures = dict[str, float | None]
-
-
-def figures(
-    gate_run: GateRun, subject: LiveSubject, sides: tuple[GateSide, GateSide]
-) -> list[Figures]:
-    """Metric -> figure, of each side: bytes, nodes, float32 noise floors and seconds.
-
-    Both sides do the same work in the same order, each in a fresh process; their sessions are
-    opened alternately.
-    """
-    with ExitStack() as stack:
-        timed_sessions, found = [], []
-        for side in sides:
-            worker = stack.enter_context(closing(gate_run.worker(side)))
-            timed_session = gate_run.timed_session(worker, side)
-            gate_run.rehearse(timed_session, side)
-            timed_sessions.append(timed_session)
-            found.append(_of_the_file(side) | {"peak_memory": _peak(timed_session)})
-        openings = [
-            [_opening(timed_session) for timed_session in timed_sessions] for _ in range(OPENINGS)
-        ]
-        for place, (side, timed_session) in enumerate(zip(sides, timed_sessions, strict=True)):
-            found[place]["session_creation"] = min(row[place] for row in openings)
-            found[place]["score"] = score(_SideSubject(subject, side, timed_session), side.name)
-    return found
 
 
 def _of_the_file(side: GateSide) -> Figures:
@@ -203,7 +196,9 @@ class _SideSubject(LiveSubject):
     def _answer(self, inputs: Inputs) -> Answer:
         calls, session = self.layout.calls(inputs), self._timed_session
         found = session.worker.call("run", input_sets=calls, **session.request)
-        return self._fitted_answer(inputs, answer_of_calls(self.model, self.layout, inputs, found))
+        return self._answer_in_native_sizes(
+            inputs, answer_of_calls(self.model, self.layout, inputs, found)
+        )
 
 
 def score(subject: Subject, who: str) -> float | None:

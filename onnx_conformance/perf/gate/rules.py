@@ -57,7 +57,7 @@ class TimingRules:
 
     @property
     def middle(self) -> float:
-        """The log ratio half-way to the threshold: an estimate leans to one side of it."""
+        """The log ratio half-way to the threshold: log(1 + threshold) / 2."""
         return math.log1p(self.threshold) / 2
 
     def with_threshold(self, threshold: float | None) -> TimingRules:
@@ -119,7 +119,7 @@ class MetricVerdict:
 
     @property
     def red(self) -> bool:
-        """What was not measured is no pass."""
+        """Whether it is worse than the rule allows, or was not measured."""
         return self.outcome != "ok"
 
     def to_json(self) -> dict[str, str | float | None]:

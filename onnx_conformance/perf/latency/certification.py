@@ -41,7 +41,7 @@ class Certificates:
         return found
 
     def ensure(self, cases: Iterable[Case]) -> None:
-        """Certify those of ``cases`` that were not; afterwards no worker works."""
+        """Certify those of ``cases`` that were not, and wait until every worker is idle."""
         new = [case for case in dict.fromkeys(cases) if case not in self._found]
         subjects = {case: self._subject(case) for case in new if self._usable(case)}
         self._workers.plan(
@@ -61,7 +61,7 @@ class Certificates:
         self._workers.quiesce()
 
     def _as_known(self, case: Case, failure: ConformanceError) -> ConformanceError:
-        """A failed export that was foretold, in the words of its entry."""
+        """A failed export as the known failure that expects it, where one does."""
         known = find_known_failure(self._run.known_failures, case, EXPORT)
         if known is not None and known.explains(failure):
             return NotCertified(f"{case.id} did not pass every check: {known}")

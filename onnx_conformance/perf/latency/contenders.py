@@ -39,7 +39,7 @@ class Contender:
 
     @property
     def judged_as(self) -> Case | None:
-        """By whose rules its answer is judged: its case's; native's on CUDA by its class's.
+        """The case by whose rules its answer is judged; of native on CUDA one of its precision.
 
         None for native in float32 on the processor.
         """
@@ -61,7 +61,7 @@ class Contender:
 def native_contenders(
     model: str, framework: str, asked: tuple[str, ...], cases: Iterable[Case] = ()
 ) -> list[Contender]:
-    """Eager first: speed-ups are over it.
+    """Native in its forms: eager, which speed-ups are over, then those that are asked for.
 
     Args:
         cases: that are timed too. For those on a GPU native is timed there as well, in their

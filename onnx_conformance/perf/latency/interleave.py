@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from onnx_conformance.perf.latency.suspended_worker import SuspendedWorker
 
 Seconds = NDArray[np.float64]
-TURN = 0.02  # seconds: shorter calls are repeated, so that a block outweighs the wake-up
+BLOCK_SECONDS = 0.02  # seconds: shorter calls are repeated, so that a block outweighs the wake-up
 MOST_CALLS = 200
 WARM_BELOW = 0.03  # seconds: shorter calls start a block with one that is not kept
 
@@ -38,12 +38,12 @@ class Block:
 
 
 def plan_block(worker: SuspendedWorker, label: str, typical: float) -> Block:
-    """A block of about :data:`TURN` seconds, or one call.
+    """A block of about :data:`BLOCK_SECONDS`, or one call.
 
     Args:
         typical: seconds of a warm call.
     """
-    calls = int(np.clip(TURN / max(typical, 1e-9), 1, MOST_CALLS))
+    calls = int(np.clip(BLOCK_SECONDS / max(typical, 1e-9), 1, MOST_CALLS))
     return Block(worker, label, discard=1 if typical < WARM_BELOW else 0, calls=calls)
 
 

@@ -144,7 +144,7 @@ class LatencyDocument:
 
     @property
     def around(self) -> TimingEnvironment:
-        """For the last line of another page."""
+        """What the timings were taken with, as pages of other tools show it."""
         return TimingEnvironment(
             self.settings.threads,
             self.settings.affinity,

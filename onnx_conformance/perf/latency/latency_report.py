@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from onnx_conformance.core.errors import UsageError
-from onnx_conformance.core.files import refuse_unwritable, write_json
+from onnx_conformance.core.files import remove_earlier, write_json
 from onnx_conformance.perf.latency.latency_document import (
     Groups,
     LatencyDocument,
@@ -50,14 +50,12 @@ class LatencyReport:
     # -- while it runs -------------------------------------------------------------------
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """An earlier run's files are not true now."""
+        """Remove the files of an earlier run, or refuse places that cannot be written."""
         if session.config.option.collectonly or hasattr(session.config, "workerinput"):
             return
         timing = self._run.timing
         try:
-            for path, option in ((timing.json, OPTION), (timing.html, PAGE_OPTION)):
-                refuse_unwritable(path, option)
-                path.unlink(missing_ok=True)
+            remove_earlier({OPTION: timing.json, PAGE_OPTION: timing.html})
         except UsageError as error:
             raise pytest.UsageError(str(error)) from error
         self._reporter = session.config.pluginmanager.get_plugin("terminalreporter")
@@ -66,7 +64,7 @@ class LatencyReport:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_call(self, item: pytest.Item) -> None:
-        """On a terminal, say what takes so long."""
+        """On a terminal, show which model and batch size is being certified and timed."""
         wanted = getattr(getattr(item, "callspec", None), "params", {}).get("timed")
         if wanted is None or self._reporter is None or not self._reporter.isatty:
             return
@@ -77,7 +75,7 @@ class LatencyReport:
     def pytest_report_teststatus(
         self, report: pytest.TestReport, config: pytest.Config
     ) -> tuple[str, str, str] | None:
-        """No dot for a row: a line a group says more. ``-v`` shows them all."""
+        """Print no dot for a row, because each group has a line; ``-v`` shows every test."""
         if config.option.verbose > 0 or not _of_latency(report):
             return None
         if report.skipped:
@@ -87,7 +85,7 @@ class LatencyReport:
         return None
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """The first row of a group measures it whole: tell of it then."""
+        """Print a line for a group after its first row, with which all of it was measured."""
         if self._reporter is None or report.when != "call" or not _of_latency(report):
             return
         groups = self._groups()

@@ -188,7 +188,7 @@ def compared_badly(
 
 
 class CompareGuard:
-    """A pytest plugin, of use in every run that stores benchmarks or compares them."""
+    """A pytest plugin: no comparison of stored benchmarks passes that compared nothing."""
 
     def __init__(self, config: pytest.Config, run: PerfRun) -> None:
         self._config = config
@@ -216,7 +216,7 @@ class CompareGuard:
         output_json[KEY] = {"selection": selection_of(self._config)}
 
     def pytest_sessionstart(self, session: pytest.Session) -> None:
-        """Refuse at once what could only compare nothing."""
+        """Refuse options with which nothing would be compared, before anything is timed."""
         if not self._fail or hasattr(session.config, "workerinput"):
             return
         reason = self._refusal()

@@ -20,7 +20,7 @@ from onnx_conformance.run.noise_floor import FLOAT32_NOISE_FLOOR, NoiseFloor, no
 
 
 class InvalidTiming(ConformanceError):
-    """A time that counts for nothing, because what was timed is not the model."""
+    """The answer of a timed call is wrong, or a required speed-up is not reached."""
 
 
 @dataclass(frozen=True)

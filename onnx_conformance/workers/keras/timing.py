@@ -55,7 +55,7 @@ def _function(model: Any, request: ModelRequest, input_set: Arrays) -> Callable[
 def _predict_on_batch(model: Any, request: ModelRequest, inputs: Arrays) -> Callable[[], Any]:
     """Takes and returns arrays, as most users call it."""
     arrays = [inputs[name] for name, _, _ in request["inputs"]]
-    called = KerasCall(model, list(inputs))
+    called = KerasCall(model, input_names(request))
     called([tf.constant(array) for array in arrays])
     batch, *more = called.arguments(arrays)
     if more:

@@ -27,7 +27,7 @@ from onnx_conformance.workers.onnx.evaluator import (
     Operator,
     domain_of,
     evaluator_of,
-    open_session,
+    tensors_of,
     widened,
 )
 from onnx_conformance.workers.onnx.older_operators import is_older
@@ -134,14 +134,12 @@ def _short(error: Exception) -> str:
 
 def _all_tensors(model: onnx.ModelProto, inputs: Outputs, threads: int | None) -> dict[str, Any]:
     """Every tensor of the main graph as ONNX Runtime computes it, inputs too."""
-    whole = onnx.ModelProto()
-    whole.CopyFrom(model)
     known = {value.name for value in (*model.graph.output, *model.graph.input)}
     made = [name for node in model.graph.node for name in node.output if name and name not in known]
-    whole.graph.output.extend(onnx.ValueInfoProto(name=name) for name in made)
-    names = [value.name for value in whole.graph.output]
-    session = open_session(whole.SerializeToString(), threads)
-    return {**inputs, **dict(zip(names, session.run(None, dict(inputs)), strict=True))}
+    names = [*(value.name for value in model.graph.output), *made]
+    whole = onnx.ModelProto()
+    whole.CopyFrom(model)
+    return {**inputs, **tensors_of(whole, names, inputs, threads)}
 
 
 def _disagreements(

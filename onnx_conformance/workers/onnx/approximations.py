@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper, shape_inference
 
-from onnx_conformance.core.onnx_file import every_graph
+from onnx_conformance.core.onnx_file import default_opset, every_graph, every_node
 from onnx_conformance.workers.replica_arithmetic import ApproximationErrors
 
 Nodes = list[onnx.NodeProto]
@@ -27,10 +27,9 @@ def approximate(model: onnx.ModelProto, errors: ApproximationErrors) -> None:
     Tensors keep their names. What is not known to be float32 stays as it is, and so do files of an
     opset whose arithmetic does not broadcast, or without operators of ONNX's own.
     """
-    opsets = [e.version for e in model.opset_import if e.domain in ONNX_DOMAINS]
-    if not opsets or min(opsets) < BROADCASTING:
+    if default_opset(model) < BROADCASTING:
         return
-    if not any(n.op_type in ERRORS for graph, _ in every_graph(model) for n in graph.node):
+    if not any(node.op_type in ERRORS for node in every_node(model)):
         return
     inferred = shape_inference.infer_shapes(model)
     pairs = list(zip(every_graph(model), every_graph(inferred), strict=True))

@@ -23,7 +23,7 @@ from onnx_conformance.core.files import file_digest
 from onnx_conformance.core.graph_weights import constant_outputs
 from onnx_conformance.core.native_constants import write_constants
 from onnx_conformance.core.native_request import Description, ModelRequest, NativeRequest
-from onnx_conformance.core.onnx_file import complaint_of, external_files, inspect
+from onnx_conformance.core.onnx_file import complaint_of, external_files, inspect, load_model
 from onnx_conformance.core.store import key_of
 from onnx_conformance.core.traces import NativeTensorRecord
 from onnx_conformance.workers.native import (
@@ -60,7 +60,7 @@ class OnnxBackend(NativeBackend):
     def prepare(self, model: ModelRequest, path: str) -> Description:
         """Write the file's weights to ``path`` (npz): see :mod:`.weights`."""
         path_of_file = self._file(model)
-        loaded = onnx.load(path_of_file)
+        loaded = load_model(path_of_file)
         arrays = read_weights(loaded)
         np.savez(path, **arrays)  # type: ignore[arg-type] # its stub's **kwds
         names = [value.name for value in (*loaded.graph.input, *loaded.graph.output)]
@@ -154,7 +154,7 @@ def open_at(
 
 def _graph_at(path: Path, mode: str, approximation: Approximation | None = None) -> onnx.ModelProto:
     """The graph with its weights, in the compute mode of this name."""
-    model, parsed = onnx.load(path), compute_mode(mode)
+    model, parsed = load_model(path), compute_mode(mode)
     if parsed.precision == "float64":
         return doubled(model)
     if parsed.replica:

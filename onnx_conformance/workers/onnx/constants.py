@@ -10,10 +10,11 @@ import onnxruntime as ort
 from onnx import numpy_helper
 
 from onnx_conformance.core.compute_modes import REPLICAS
-from onnx_conformance.core.graph_weights import captured_names, constant_nodes
+from onnx_conformance.core.graph_weights import constant_nodes
 from onnx_conformance.core.native_constants import ConstantRecord, Values
+from onnx_conformance.core.onnx_file import captured_names
 from onnx_conformance.workers.native import perturbed
-from onnx_conformance.workers.onnx.evaluator import open_session
+from onnx_conformance.workers.onnx.evaluator import tensors_of
 
 _REFUSALS = (RuntimeError, ValueError, ort.capi.onnxruntime_pybind11_state.Fail)
 
@@ -67,12 +68,10 @@ def _computed(model: onnx.ModelProto, names: list[str], replica: str) -> dict[st
     part.CopyFrom(model)
     del part.graph.node[:], part.graph.output[:], part.graph.input[:], part.graph.value_info[:]
     part.graph.node.extend(constant_nodes(model))
-    part.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
     for tensor in part.graph.initializer if replica else ():
         array = perturbed(tensor.name, numpy_helper.to_array(tensor), replica)
         tensor.CopyFrom(numpy_helper.from_array(np.asarray(array), tensor.name))
     try:
-        session = open_session(part.SerializeToString())
-        return dict(zip(names, session.run(names, {}), strict=True))
+        return tensors_of(part, names, {})
     except _REFUSALS:
         return {}

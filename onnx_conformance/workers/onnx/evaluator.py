@@ -5,7 +5,7 @@ A kernel of ONNX Runtime's may stand in for an operator, in the dtype of its inp
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from onnx import helper
 from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun, RuntimeContextError
 
+from onnx_conformance.core.arrays import Outputs
 from onnx_conformance.workers.onnx.older_operators import definition_of
 
 Operator = tuple[str, str]  # domain ("" for ONNX's own) and type
@@ -84,6 +85,20 @@ def open_session(source: str | bytes, threads: int | None = 1) -> ort.InferenceS
     options.log_severity_level = 4  # what it refuses, it raises
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     return ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+
+
+def tensors_of(
+    model: onnx.ModelProto, names: Sequence[str], inputs: Outputs, threads: int | None = 1
+) -> dict[str, Any]:
+    """Tensors of the main graph by name, as ONNX Runtime computes it without optimisation.
+
+    They are added to the graph's outputs.
+    """
+    known = {value.name for value in model.graph.output}
+    new = [onnx.ValueInfoProto(name=name) for name in names if name not in known]
+    model.graph.output.extend(new)
+    session = open_session(model.SerializeToString(), threads)
+    return dict(zip(names, session.run(names, dict(inputs)), strict=True))
 
 
 class Evaluator(ReferenceEvaluator):

@@ -28,8 +28,8 @@ SIGNS = "+-*/()"
 OPEN_AXIS = "?"  # an axis without a size or a name
 # Ranges for an axis, tried in order: any size, then what networks of many strides ask for.
 RANGES = (
-    Axis(), Axis(4, 24), Axis(8, 40, 8), Axis(16, 64, 16), Axis(32, 96, 32), Axis(64, 128, 32),
-    Axis(224, 288, 32), Axis(512, 1024, 128), Axis(512, 1024, 512),
+    Axis(), Axis(4, 24), Axis(4, 24, 2), Axis(8, 40, 8), Axis(16, 64, 16), Axis(32, 96, 32),
+    Axis(64, 128, 32), Axis(224, 288, 32), Axis(512, 1024, 128), Axis(512, 1024, 512),
 )  # fmt: skip
 # Sizes that an axis which is open in name alone may be fixed to inside, tried in order.
 SIZES = (32, 48, 64, 28, 80, 96, 112, 128, 16, 8, 160, 192, 224, 256, 1, 3, 299, 320, 512)
@@ -285,9 +285,14 @@ def _with_sizes(spec: TensorSpec, fixed: Mapping[str, int]) -> TensorSpec:
 
 
 def _corners(axes: Axes) -> Iterator[dict[str, int]]:
-    """Sizes by axis: all least, all most, all between, and each least with the others most."""
+    """Sizes by axis: all least, next to it, most and between, each least with the others most.
+
+    What halves its images takes even sizes alone, and those next to the least are odd.
+    """
     for extent in (0.0, 1.0, 0.5):
         yield {name: axis.size(extent) for name, axis in axes}
+    if axes:
+        yield {name: min(axis.low + axis.step, axis.high) for name, axis in axes}
     for chosen, _ in axes if len(axes) > 1 else ():
         yield {name: axis.size(0.0 if name == chosen else 1.0) for name, axis in axes}
         yield {name: axis.size(0.3 if name == chosen else 0.7) for name, axis in axes}

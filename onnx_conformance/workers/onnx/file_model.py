@@ -57,7 +57,7 @@ def file_model(path: Path, threads: int | None, declared: Sequence[TensorSpec] =
         return named(outputs, compute(inputs))
 
     def oracle(input_sets: Sequence[Inputs]) -> FileOracle:
-        return find_oracle(onnx.load(path), input_sets, threads)
+        return find_oracle(load_model(path), input_sets, threads)
 
     labels = tuple(tensor["name"] for tensor in facts["inputs"])
     if not labels:

@@ -160,7 +160,7 @@ def _stored(
             yield copy
             continue
         floats = [n for n in node.output if n and kinds.get(n) == TensorProto.FLOAT]
-        exact = {name: f"{name}::exact" for name in floats}
+        exact = {name: f"{name}::wide" for name in floats}
         for place, name in enumerate(copy.output):
             copy.output[place] = exact.get(name, name)
         yield copy

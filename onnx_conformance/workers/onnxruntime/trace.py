@@ -11,6 +11,7 @@ import onnx
 import onnxruntime as ort
 
 from onnx_conformance.core.arrays import Array
+from onnx_conformance.core.onnx_file import load_model
 from onnx_conformance.core.traces import TensorRecord, save
 from onnx_conformance.workers.onnxruntime.session_calls import call_of
 
@@ -39,7 +40,7 @@ def trace(
         folder: where the tensors are written.
         options: with the threads and the custom-operator libraries.
     """
-    model = onnx.load(path)
+    model = load_model(path)
     made = {name for node in model.graph.node for name in node.output}
     outputs = {value.name for value in model.graph.output}
     wanted = [name for name in dict.fromkeys(names) if name in made]

@@ -35,7 +35,7 @@ MAGICS = (
     (b"\x80\x04", "a Python pickle"),
     (b"\x80\x05", "a Python pickle"),
     (b"version https://git-lfs", "a Git LFS pointer; fetch the file with 'git lfs pull'"),
-    (b"ORTM", "ONNX Runtime's own ORT format"),
+    (b"ORTM", "ONNX Runtime's own ORT format; give the ONNX file that it was made of"),
     (b"%PDF", "a PDF document"),
     (b"\x7fELF", "a program or library"),
 )

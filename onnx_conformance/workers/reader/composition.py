@@ -20,7 +20,7 @@ from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, num
 from onnx_conformance.core.carries import NO_TOKENS, TOKENS, named_alike
 from onnx_conformance.core.errors import Refused
 from onnx_conformance.core.file_roles import BRANCH, ENCODER, FIRST, MERGED, NEXT, STEPS
-from onnx_conformance.core.onnx_file import bodies_of
+from onnx_conformance.core.onnx_file import bodies_of, load_model
 
 END = np.iinfo(np.int64).max
 JUDGE_ONE_BY_ONE = "name the files to judge one by one: --artifact=FILE"
@@ -200,7 +200,7 @@ def _write(
 
 
 def _opened(label: str, path: Path) -> File:
-    model = onnx.load(path)
+    model = load_model(path)
     return File(label, onnx.inliner.inline_local_functions(model) if model.functions else model)
 
 

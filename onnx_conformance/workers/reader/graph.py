@@ -11,7 +11,13 @@ from collections.abc import Container, Iterator
 import onnx
 
 from onnx_conformance.core.errors import Refused
-from onnx_conformance.core.onnx_file import bodies_of, default_opset, every_graph, every_tensor
+from onnx_conformance.core.onnx_file import (
+    bodies_of,
+    default_opset,
+    every_graph,
+    every_tensor,
+    sort_nodes,
+)
 from onnx_conformance.core.settings import Limits
 from onnx_conformance.core.text import hidden, quoted
 
@@ -49,6 +55,7 @@ def refuse_graph(model: onnx.ModelProto, limits: Limits, *, libraries: bool) -> 
     _refuse_versions(model)
     _refuse_domains(model, libraries)
     _refuse_recursion(model, limits)
+    sort_nodes(model)  # as ONNX Runtime does
     for function in model.functions:
         _refuse_values(function, set())
     _refuse_values(model.graph, set())
@@ -205,8 +212,7 @@ def _refuse_unmade(node: onnx.NodeProto, name: str, *, later: bool) -> None:
     if later:
         raise Refused(
             f"has {who}, which reads {quoted(name)} before it is made: its nodes stand in a "
-            f"circle or in the wrong order, which converters to float16 leave; sort them "
-            f"(topological_sort of onnxruntime.transformers.onnx_model.OnnxModel) or {EXPORT_AGAIN}"
+            f"circle; {EXPORT_AGAIN}"
         )
     raise Refused(f"has {who}, which reads {quoted(name)}, which nothing makes; {EXPORT_AGAIN}")
 

@@ -16,14 +16,12 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from onnx_conformance.core.native_constants import ConstantRecord, Values
 from onnx_conformance.workers.torch.modes import (
     OperatorMode,
-    call_higher_order,
     called_eagerly,
     following,
     tensors_in,
     without_fused_attention,
 )
 from onnx_conformance.workers.torch.private import (
-    HigherOrderOperator,
     arguments_of,
     decomposition_table,
     modes_disabled,
@@ -111,6 +109,8 @@ class _ConstantTracer(OperatorMode):  # type: ignore[no-untyped-call] # of the b
     is used if an output was.
     """
 
+    enters_compositions = False
+
     def __init__(self, module: torch.nn.Module, *, keep: bool) -> None:
         super().__init__()
         self.batch_statistics = 0
@@ -181,15 +181,9 @@ class _ConstantTracer(OperatorMode):  # type: ignore[no-untyped-call] # of the b
             tuple(found), values, frozenset(idle), self.batch_statistics, self.constant_outputs
         )
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
+    def compute(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Keep what the operator makes, and of what."""
         given = tensors_in((args, kwargs))
-        if isinstance(func, HigherOrderOperator):
-            name = func.name()  # type: ignore[no-untyped-call]
-            if name not in FOLLOWED:
-                raise NotImplementedError(f"which tensors {name} reads")
-            self._use_in_code(given)
-            return call_higher_order(self, func, args, kwargs)
         result = func(*args, **kwargs)
         if all(tensor not in self._constants for tensor in given):
             self._note(func, args, kwargs, given, result)
@@ -204,6 +198,13 @@ class _ConstantTracer(OperatorMode):  # type: ignore[no-untyped-call] # of the b
             told = named_arguments(func, args, kwargs).get("training", False)
             self.batch_statistics += bool(told)  # to take its statistics of the batch
         return result
+
+    def compute_higher_order(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Which of its arguments the functions read is up to the model's code."""
+        if func.name() not in FOLLOWED:
+            raise NotImplementedError(f"which tensors {func.name()} reads")
+        self._use_in_code(tensors_in((args, kwargs)))
+        return super().compute_higher_order(func, args, kwargs)
 
     def branch(self, chosen: Any, other: Any, operands: Any) -> Any:
         """The result of ``torch.cond``, whose other branch is read at other inputs."""

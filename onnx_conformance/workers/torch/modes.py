@@ -30,9 +30,14 @@ HOOKS = ("_hooks", "_hooks_with_kwargs", "_hooks_always_called")  # of torch.nn.
 
 
 class OperatorMode(DispatchMode):  # type: ignore[no-untyped-call] # of the base
-    """Hands every built-in operator to :meth:`compute`; compositions are entered."""
+    """Hands every operator to :meth:`compute`; ``torch.cond`` and ``torch.while_loop`` run eagerly.
+
+    Attributes:
+        enters_compositions: whether it sees what these are made of, and not them.
+    """
 
     supports_higher_order_operators = True
+    enters_compositions = True
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call] # of the base
@@ -42,8 +47,8 @@ class OperatorMode(DispatchMode):  # type: ignore[no-untyped-call] # of the base
     ) -> Any:
         kwargs = kwargs or {}
         if isinstance(func, HigherOrderOperator):
-            return call_higher_order(self, func, args, kwargs)
-        if func.namespace not in BUILT_IN:
+            return self.compute_higher_order(func, args, kwargs)
+        if self.enters_compositions and func.namespace not in BUILT_IN:
             with self:
                 return func.redispatch(CPU_KERNELS, *args, **kwargs)
         return self.compute(func, args, kwargs)
@@ -52,27 +57,26 @@ class OperatorMode(DispatchMode):  # type: ignore[no-untyped-call] # of the base
         """The operator's result; within it the mode is off."""
         raise NotImplementedError
 
+    def compute_higher_order(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The result of an operator of functions; others than these two run without the mode."""
+        name = func.name()
+        if name == "cond" and not kwargs:
+            first, second, operands = args[1:] if len(args) > 3 else (*args[1:], ())
+            chosen, other = (first, second) if bool(args[0]) else (second, first)
+            return self.branch(chosen, other, operands)
+        if name == "while_loop" and not kwargs:
+            condition, body, carried, *rest = args
+            extra = tuple(rest[0]) if rest else ()
+            with self:
+                while bool(condition(*carried, *extra)):
+                    carried = body(*carried, *extra)
+            return tuple(carried)
+        return func(*args, **kwargs)
+
     def branch(self, chosen: Any, other: Any, operands: Any) -> Any:
         """The result of ``torch.cond``."""
         with self:
             return chosen(*operands)
-
-
-def call_higher_order(mode: Any, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """``torch.cond`` and ``torch.while_loop`` run eagerly under ``mode``; others without it."""
-    name = func.name()
-    if name == "cond" and not kwargs:
-        first, second, operands = args[1:] if len(args) > 3 else (*args[1:], ())
-        chosen, other = (first, second) if bool(args[0]) else (second, first)
-        return mode.branch(chosen, other, operands)
-    if name == "while_loop" and not kwargs:
-        condition, body, carried, *rest = args
-        extra = tuple(rest[0]) if rest else ()
-        with mode:
-            while bool(condition(*carried, *extra)):
-                carried = body(*carried, *extra)
-        return tuple(carried)
-    return func(*args, **kwargs)
 
 
 @contextlib.contextmanager

@@ -16,14 +16,12 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from onnx_conformance.core.traces import NativeTensorRecord, measure_noise_floors, save, short_path
 from onnx_conformance.workers.torch.modes import (
     OperatorMode,
-    call_higher_order,
     following,
     tensors_in,
     without_fused_attention,
 )
 from onnx_conformance.workers.torch.precision import array_of
 from onnx_conformance.workers.torch.private import (
-    HigherOrderOperator,
     decomposition_table,
     overload_name,
     writes,
@@ -82,6 +80,8 @@ class _Recorder(OperatorMode):  # type: ignore[no-untyped-call] # of the base
     nor a pooling's indices.
     """
 
+    enters_compositions = False
+
     def __init__(self, keep: Callable[[int, Any], Any]) -> None:
         super().__init__()
         self.records: list[NativeTensorRecord] = []
@@ -94,10 +94,8 @@ class _Recorder(OperatorMode):  # type: ignore[no-untyped-call] # of the base
         """An input of the model."""
         self._note("input", [tensor], [], name)
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        if isinstance(func, HigherOrderOperator):
-            return call_higher_order(self, func, args, kwargs)
+    def compute(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Keep what the operator makes, and what its own steps do."""
         name = func.overloadpacket.__name__
         sources = [p for t in tensors_in((args, kwargs)) for p in self._places.get(t, [])]
         start = len(self.records)

@@ -24,7 +24,9 @@ from onnx_conformance.workers.torch.transformers_inputs import (
     LENGTHS,
     cache_in,
     inputs_of_whole,
+    source_of,
     token_ids,
+    width_of,
 )
 
 OWN, CROSS = "decoder", "encoder"  # in names of caches: of what was said, of what was heard
@@ -62,7 +64,7 @@ class DecoderFile(nn.Module):
         heard = tensors.get(ENCODER_STATES)
         if heard is None:  # later calls read the cache alone
             key = tensors[f"{PAST}.0.{CROSS}.key"]
-            heard = key[:, 0, :, :1].expand(-1, -1, width_of(self.model))
+            heard = key[:, 0, :, :1].expand(-1, -1, width_of(self.model.config))
         mask = tensors.get("encoder_attention_mask", tensors.get("attention_mask"))
         masked = {} if mask is None else {"attention_mask": mask}
         both = {cache_name(self.model): EncoderDecoderCache(own, cross), **masked}
@@ -86,12 +88,6 @@ class DecoderFile(nn.Module):
 def cache_name(model: Any) -> str:
     """What ``forward`` calls its cache."""
     return cache_in(inspect.signature(model.forward).parameters)
-
-
-def width_of(model: Any) -> int:
-    """Features of what an encoder says."""
-    config = model.config
-    return int(config.hidden_size if hasattr(config, "hidden_size") else config.d_model)
 
 
 def of_file(
@@ -130,11 +126,11 @@ def _spec(
     model: Any, name: str, caches: dict[str, TensorSpec], *, encoded: bool, later: bool
 ) -> TensorSpec | None:
     config = model.config
-    source: int | str = getattr(config, "max_source_positions", None) or "source"
+    source = source_of(config)
     if name in IDS:
         return token_ids(name, ("batch", "new"), config)
     if name == ENCODER_STATES and encoded:
-        return TensorSpec(name, ("batch", source, width_of(model)))
+        return TensorSpec(name, ("batch", source, width_of(config)))
     if name == "encoder_attention_mask" and encoded:
         return TensorSpec(name, ("batch", source), "int64", domain=Mask())
     if name == "attention_mask" and not encoded:
@@ -149,15 +145,15 @@ def _spec(
 def _sizes(model: Any, *, encoded: bool) -> dict[str, TensorSpec]:
     """The specs of the caches that a later call takes, by name."""
     ids = torch.full((1, 2), FIRST_TOKEN)
-    source = getattr(model.config, "max_source_positions", None)
-    heard = torch.zeros(1, source or 4, width_of(model))
+    config, source = model.config, source_of(model.config)
+    heard = torch.zeros(1, source if isinstance(source, int) else 4, width_of(config))
     tensors = {"input_ids": ids, **({ENCODER_STATES: heard} if encoded else {})}
     with torch.inference_mode():
         found = DecoderFile(model, tuple(tensors), encoded=encoded)(*tensors.values())
     specs = {}
     for name, tensor in found.items():
         if name.startswith(PRESENT):
-            length = (source or "source") if f".{CROSS}." in name else "past"
+            length = source if f".{CROSS}." in name else "past"
             shape = ("batch", tensor.shape[1], length, tensor.shape[3])
             old = name.replace(PRESENT, PAST, 1)
             specs[old] = TensorSpec(old, shape)

@@ -190,8 +190,7 @@ def _of_decoder_beside_encoder(model: Any, names: list[str]) -> list[TensorSpec]
     if "encoder_outputs" not in names:
         raise UsageError(f"{type(model).__name__} has no decoder beside an encoder")
     config = model.config
-    width = config.hidden_size if hasattr(config, "hidden_size") else config.d_model
-    length: int | str = getattr(config, "max_source_positions", None) or "source"
+    width, length = width_of(config), source_of(config)
     tokens = torch.full((1, 2), FIRST_TOKEN)
     states = torch.zeros((1, length if isinstance(length, int) else 4, width))
     with torch.inference_mode():
@@ -204,6 +203,16 @@ def _of_decoder_beside_encoder(model: Any, names: list[str]) -> list[TensorSpec]
         inputs.append(mask)
     return [*inputs, token_ids("decoder_input_ids", ("batch", "new"), config),
             *_past(found)]  # fmt: skip
+
+
+def width_of(config: Any) -> int:
+    """Features of what an encoder says."""
+    return int(config.hidden_size if hasattr(config, "hidden_size") else config.d_model)
+
+
+def source_of(config: Any) -> int | str:
+    """How long it is: an axis, unless it is of one length."""
+    return getattr(config, "max_source_positions", None) or "source"
 
 
 def _past(answer: Any) -> list[TensorSpec]:

@@ -21,7 +21,7 @@ from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.file_roles import FIRST, MERGED, NEXT, TOGETHER
 from onnx_conformance.core.spec import InputSpecs
 from onnx_conformance.core.text import resembling
-from onnx_conformance.inputs.batch_layout import layout_of
+from onnx_conformance.inputs.batch_layout import first_call
 from onnx_conformance.inputs.recipes import Recipe
 from onnx_conformance.workers.torch.calibrate import BATCH_SIZE, BATCHES, calibrate_norms
 from onnx_conformance.workers.torch.calling_convention import (
@@ -83,8 +83,8 @@ def _settle(model: nn.Module, found: InputSpecs) -> None:
 
 def _call(recipe: Recipe, found: InputSpecs) -> dict[str, torch.Tensor]:
     """The tensors of one call by name."""
-    calls = layout_of(found.inputs, (), 0).calls(recipe.inputs(found.inputs, found.axes))
-    return {name: torch.from_numpy(array) for name, array in calls[0].items()}
+    call = first_call(recipe, found.inputs, found.axes)
+    return {name: torch.from_numpy(array) for name, array in call.items()}
 
 
 def stored_model(member: str, *, pretrained: bool) -> tuple[nn.Module, InputSpecs]:

@@ -12,7 +12,7 @@ from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.project import project
 from onnx_conformance.core.spec import spec_as_data
 from onnx_conformance.core.worker_messages import DescribedModels
-from onnx_conformance.workers.import_code import load_file, load_module, user_modules
+from onnx_conformance.workers.import_code import load_code, user_modules
 from onnx_conformance.workers.user_model.describe import specify
 
 
@@ -76,7 +76,7 @@ def _declared(files: list[str], wanted: list[str]) -> tuple[list[str], list[_Cho
     names: list[str] = []
     chosen: list[_Chosen] = []
     for file in files:
-        declared = (load_file(file) if file.endswith(".py") else load_module(file))[1]
+        declared = load_code(file)[1]
         if not declared:
             raise UsageError(
                 f'{file} registers no model; put @register_model("name", inputs=[...]) '
@@ -85,7 +85,7 @@ def _declared(files: list[str], wanted: list[str]) -> tuple[list[str], list[_Cho
         names += [each.name for each in declared]
         those = [each for each in declared if not wanted or each.name in wanted]
         _refuse_twice([each.name for each in those])
-        chosen += [_Chosen(each, _reference(file, each)) for each in those]
+        chosen += [_Chosen(each, f"{_place(file)}:{REGISTERED}{each.name}") for each in those]
     return names, chosen
 
 
@@ -100,11 +100,9 @@ def _refuse_twice(names: list[str]) -> None:
             raise UsageError(f"model '{name}' is registered twice; rename one of them")
 
 
-def _reference(file: str, declaration: Declaration) -> str:
-    """How the workers find the builder: by the name under which the file registers it."""
-    return (
-        f"{Path(file).absolute() if file.endswith('.py') else file}:{REGISTERED}{declaration.name}"
-    )
+def _place(code: str) -> str:
+    """How the workers find a file or a module."""
+    return str(Path(code).absolute()) if code.endswith(".py") else code
 
 
 def _pointed(pointer: Pointer) -> _Chosen:
@@ -112,16 +110,15 @@ def _pointed(pointer: Pointer) -> _Chosen:
     zoo = zoo_of(pointer.pool, pointer.member)
     if zoo is not None:
         module_name, function = zoo.builder.split(":")
-        builder = getattr(load_module(module_name)[0], function)
+        builder = getattr(load_code(module_name)[0], function)
         one = Declaration(pointer.name, builder, calibrate=zoo.calibrate)
         return _Chosen(one, zoo.builder, (pointer.member,))
-    file = pointer.pool.endswith(".py")
     if pointer.pool.endswith(".onnx"):
         from onnx_conformance.workers.onnx.user_models import file as path_of
 
         reference = f"{path_of.__module__}:{path_of.__name__}"
         return _Chosen(Declaration(pointer.name, path_of), reference, (pointer.pool,))
-    module, declared = load_file(pointer.pool) if file else load_module(pointer.pool)
+    module, declared = load_code(pointer.pool)
     builder = getattr(module, pointer.member, None)
     if not callable(builder):
         functions = [v for v in vars(module).values() if inspect.isfunction(v)]
@@ -129,7 +126,7 @@ def _pointed(pointer: Pointer) -> _Chosen:
         raise UsageError(
             f"{pointer.pool} has no function '{pointer.member}'; it has: {', '.join(known) or '-'}"
         )
-    place = f"{Path(pointer.pool).absolute() if file else pointer.pool}:{pointer.member}"
+    place = f"{_place(pointer.pool)}:{pointer.member}"
     same = [one for one in declared if one.builder is builder]
     plain = same[0] if same else Declaration(pointer.name, builder)
     return _Chosen(replace(plain, name=pointer.name), place)

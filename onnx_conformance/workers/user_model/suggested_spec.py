@@ -11,7 +11,7 @@ from itertools import islice
 from onnx_conformance.core.domains import Integers
 from onnx_conformance.core.size_expressions import is_expression
 from onnx_conformance.core.spec import BATCH_NAMES, Axes, Dim, Shape, TensorSpec
-from onnx_conformance.inputs.batch_layout import layout_of
+from onnx_conformance.inputs.batch_layout import first_call
 from onnx_conformance.inputs.recipes import Recipe
 from onnx_conformance.workers.built_model import BuiltModel
 from onnx_conformance.workers.onnx.file_axes import RANGES
@@ -56,7 +56,7 @@ def suggestion(built: BuiltModel, inputs: Specs, axes: Axes, refusal: str) -> st
 def _takes(built: BuiltModel, inputs: Specs, axes: Axes) -> bool:
     try:
         for recipe in PROBES:
-            built.run(layout_of(inputs, (), 0).calls(recipe.inputs(inputs, axes))[0])
+            built.run(first_call(recipe, inputs, axes))
     except Exception:  # noqa: BLE001 - it refuses this one too
         return False
     return True

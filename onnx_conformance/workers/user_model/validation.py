@@ -20,7 +20,7 @@ from onnx_conformance.core.spec import (
     TensorSpec,
     sizes_of,
 )
-from onnx_conformance.inputs.batch_layout import BatchLayout, layout_of
+from onnx_conformance.inputs.batch_layout import BatchLayout, first_call, layout_of
 from onnx_conformance.inputs.recipes import Inputs, Recipe
 from onnx_conformance.workers.built_model import BuiltModel
 from onnx_conformance.workers.user_model.examples import specs_of_examples
@@ -130,13 +130,9 @@ class SpecTrial:
     axes: Axes
     group: int
 
-    @property
-    def _layout(self) -> BatchLayout:
-        return layout_of(self.inputs, (), self.group)
-
     def first_call(self, recipe: Recipe) -> Inputs:
         """A recipe's inputs, or the first part of them that one call takes."""
-        return self._layout.calls(recipe.inputs(self.inputs, self.axes))[0]
+        return first_call(recipe, self.inputs, self.axes, self.group)
 
     def run(self, recipe: Recipe) -> TrialRun:
         """What the model answers to a recipe's inputs.
@@ -144,7 +140,8 @@ class SpecTrial:
         Raises:
             UsageError: it refuses them; the sentence suggests a spec that it takes.
         """
-        layout, input_set = self._layout, recipe.inputs(self.inputs, self.axes)
+        layout = layout_of(self.inputs, (), self.group)
+        input_set = recipe.inputs(self.inputs, self.axes)
         calls = [self._answer(call) for call in layout.calls(input_set)]
         samples = self.group or recipe.batch
         sizes = {**sizes_of(self.axes, recipe.extent), **dict.fromkeys(BATCH_NAMES, samples)}

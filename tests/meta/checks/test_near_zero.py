@@ -9,6 +9,7 @@ from onnx_conformance.core.budget import Reference
 from onnx_conformance.core.results import not_applicable, passed
 from onnx_conformance.core.spec import TensorSpec
 from onnx_conformance.inputs.families import denormal, pinned
+from onnx_conformance.inputs.recipes import Inputs
 from tests import test_function
 from tests.meta.plain_subject import plain_subject, wide_model
 
@@ -56,6 +57,14 @@ def test_inputs_without_variation_are_not_asked_for_unless_no_input_has_any(size
     inputs = pinned(0)["ones"].inputs((TensorSpec("x", ("batch", size)),))
     found = judge(subject_of(0.5, 0.5), "error_budget", inputs, "ones")
     assert found.outcome == outcome
+
+
+@pytest.mark.parametrize(("others", "outcome"), [(6, "not_applicable"), (7, "skipped")])
+def test_nor_are_inputs_of_which_nearly_all_is_one_number(others, outcome):
+    """A black image with a dot."""
+    inputs = Inputs(x=np.zeros((1, 64), np.float32))
+    inputs["x"][0, :others] = np.arange(1, others + 1)
+    assert judge(subject_of(1e3, 1e3), "error_budget", inputs, "dots").outcome == outcome
 
 
 def test_a_wrong_answer_to_inputs_without_variation_that_float32_computes_is_red():

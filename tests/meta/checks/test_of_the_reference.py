@@ -1,5 +1,6 @@
 """What the reference artifact itself declares or breaks is not held against its rewrite."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import onnx
@@ -9,7 +10,7 @@ from onnx import TensorProto, helper
 from onnx_conformance.catalog.exporters import EXPORTERS, EXTERNAL
 from onnx_conformance.checks.structure import check_checker, check_interface
 from onnx_conformance.core.case import Case, ExternalCase
-from onnx_conformance.core.onnx_file import complaint_of
+from onnx_conformance.core.onnx_file import complaint_of, load_model
 from onnx_conformance.core.spec import ModelSpec, TensorSpec
 from onnx_conformance.run.subject import NativeWeights
 
@@ -62,6 +63,44 @@ def test_what_the_optimiser_writes_is_valid_of_external_artifacts_alone(tmp_path
     assert checked(path, "", EXPORTERS["torch_dynamo"]).outcome == "failed"
 
 
+def reversed_nodes(path):
+    """A file of two nodes, the second of which stands first."""
+    tensors = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", 6]) for name in "xy"
+    ]
+    nodes = [helper.make_node("Relu", ["h"], ["y"]), helper.make_node("Neg", ["x"], ["h"])]
+    graph = helper.make_graph(nodes, "graph", tensors[:1], tensors[1:])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)]), path)
+    return path
+
+
+def test_nodes_in_another_order_are_told_of_external_artifacts_and_read_in_order(tmp_path):
+    path = reversed_nodes(tmp_path / "m.onnx")
+    found = checked(path, "")
+    assert found.passed
+    assert "topological_sort" in found.reason
+    assert checked(path, "", EXPORTERS["torch_dynamo"]).outcome == "failed"
+    assert [node.op_type for node in load_model(path).graph.node] == ["Neg", "Relu"]
+    broken = onnx.load(path)
+    broken.graph.node[0].op_type = "NoSuch"
+    onnx.save(broken, path)
+    assert checked(path, "").outcome == "failed"
+
+
+def test_wrong_types_of_values_inside_are_told_and_those_of_outputs_red(tmp_path):
+    path = reversed_nodes(tmp_path / "m.onnx")
+    model = load_model(path)
+    wrong = helper.make_tensor_value_info("h", TensorProto.FLOAT16, ["batch", 6])
+    model.graph.value_info.append(wrong)
+    onnx.save(model, path)
+    assert "value_info" in checked(path, "").reason
+    assert checked(path, "").passed
+    assert checked(path, "", EXPORTERS["torch_dynamo"]).outcome == "failed"
+    model.graph.output[0].type.tensor_type.elem_type = TensorProto.FLOAT16
+    onnx.save(model, path)
+    assert checked(path, "").outcome == "failed"
+
+
 def interface(framework, *, shape=("batch", 6), dtype="float32", declared=None):
     """The verdict on the declared output of a file beside a model of a framework."""
     graph_input = {"name": "x", "dtype": "float32", "shape": ["batch", 6]}
@@ -103,14 +142,23 @@ def test_a_column_where_a_row_is_wanted_is_told_with_what_to_write():
     assert "reshape" not in interface("python", shape=("batch", 6, 2)).reason
 
 
-def ordered(inputs, outputs, exporter, shape=("batch", 6), declared=("batch", 6)):
+def ordered(
+    inputs,
+    outputs,
+    exporter,
+    shape=("batch", 6),
+    declared=("batch", 6),
+    dtype="float32",
+    half=False,
+):
     """The verdict on a file that lists inputs and outputs in these orders; the model: a, b."""
-    one = {"dtype": "float32", "shape": list(shape)}
+    one = {"dtype": dtype, "shape": list(shape)}
     sides = {"inputs": inputs, "outputs": outputs}
     facts = {side: [{**one, "name": name} for name in names] for side, names in sides.items()}
     specs = {name: TensorSpec(name, declared) for name in "abyz"}
+    case = EXTERNAL_CASE if exporter is EXTERNAL else CASE
     subject = SimpleNamespace(
-        case=EXTERNAL_CASE if exporter is EXTERNAL else CASE,
+        case=replace(case, precision="float16") if half else case,
         model=ModelSpec("m", "torch", (specs["a"], specs["b"]), (specs["y"], specs["z"]), ""),
         exporter=exporter,
         artifact=SimpleNamespace(facts={**facts, "producer": ""}),
@@ -137,3 +185,13 @@ def test_what_a_file_of_another_interface_needs_is_told():
     assert "has size 3 at axis 1, expected 10; its axes stand in another order" in turned
     assert "another order" not in ordered("ab", "yz", EXTERNAL, ("batch", 7)).reason
     assert "expected 2: ['y', 'z']; give both the same" in ordered("ab", "yzw", EXTERNAL).reason
+
+
+def test_a_file_judged_in_half_precision_may_take_and_give_its_numbers_so():
+    found = ordered("ab", "yz", EXTERNAL, dtype="float16", half=True)
+    assert found.passed
+    assert "input 'a' is float16: callers convert it" in found.reason
+    assert ordered("ab", "yz", EXTERNAL, dtype="float16").outcome == "failed"
+    assert ordered("ab", "yz", EXTERNAL, dtype="float64", half=True).outcome == "failed"
+    exported = EXPORTERS["torch_dynamo"]
+    assert ordered("ab", "yz", exported, dtype="float16", half=True).outcome == "failed"

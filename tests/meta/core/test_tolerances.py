@@ -18,6 +18,7 @@ defaults:
     factor: 4.0
     maximum_noise_floor: 0.1
     ordinary_scale: 10.0
+    constant_share: 0.9
     floor_ulp: 2.0
   liveness:
     dead_share: 0.1
@@ -208,6 +209,7 @@ def test_defaults_apply_where_nothing_matches(load):
         "maximum_noise_floor": 0.1,
         "floor_ulp": 2.0,
         "ordinary_scale": 10.0,
+        "constant_share": 0.9,
     }
     assert rule.origin == "mine.yaml: defaults"
 
@@ -219,6 +221,7 @@ def test_later_override_wins_and_is_named(load):
         "maximum_noise_floor": 0.1,
         "floor_ulp": 2.0,
         "ordinary_scale": 10.0,
+        "constant_share": 0.9,
     }
     line = line_of("- match: {model: resnet18}")
     assert rule.origin == f"mine.yaml: override at line {line}: it is older"

@@ -163,9 +163,3 @@ def test_pictures_show_the_figures_of_their_files() -> None:
     shown = page(Path("docs/images/wild.svg"))
     assert f"right files that passed: {wild['passed_rightly']}<" in shown, sentence
     assert f"wrong verdicts: {wild['wrong_verdicts']}<" in shown, sentence
-
-
-def test_the_pages_are_there():
-    wanted = {"own-models", "onnx", "reading-a-failure", "artifacts", "numerics", "latency", "gate"}
-    wanted.add("glossary")
-    assert wanted <= {Path(path).stem for path in PAGES}

@@ -22,7 +22,7 @@ def rename_output(model: onnx.ModelProto, name: str) -> None:
     model.graph.node[-1].output[0] = model.graph.output[0].name = name
 
 
-@hostile("stand in a circle or in the wrong order")
+@hostile("its nodes stand in a circle")
 def circle(right: onnx.ModelProto, path: Path) -> None:
     right.graph.node[0].input[0] = right.graph.node[-1].output[0]
     save(right, path)

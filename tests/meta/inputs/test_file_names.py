@@ -39,3 +39,14 @@ def test_inputs_go_to_the_file_and_outputs_come_back(kind):
     assert type(call) is kind
     assert {name: array.max() for name, array in call.items()} == {"x": 0, "a": 1, "misspelt": 1}
     assert list(layout.rows(fed, [{"z": np.ones(3)}])) == ["y"]
+
+
+def test_numbers_go_in_half_precision_where_the_file_takes_them_so():
+    found = facts("x", "b")
+    found["inputs"][0]["dtype"] = "float16"
+    fed = {"a": np.full((3, 2), 1e6, np.float32), "b": np.ones((3, 2), np.float32)}
+    (call,) = file_layout(MODEL, found).calls(Inputs(fed))
+    assert (call["x"].dtype, call["b"].dtype) == (np.float16, np.float32)
+    assert np.isinf(call["x"]).all()  # it ends at 65504
+    (raw,) = file_layout(MODEL, found).calls(RawInputs(fed))
+    assert raw["x"].dtype == np.float32

@@ -13,7 +13,7 @@ from onnx import numpy_helper
 
 from onnx_conformance.core.case import Case
 from onnx_conformance.core.errors import CapabilityMissing, UsageError
-from onnx_conformance.perf.gate.gate import Gate, GatedCase, WholeGate, check_placed
+from onnx_conformance.perf.gate.gate import Gate, check_covered, check_placed
 from onnx_conformance.perf.gate.rules import RULES, GateFailure, load_rules
 from onnx_conformance.perf.gate.sequential_test import UnusableTimings, draw
 from onnx_conformance.perf.options import read_gate
@@ -146,7 +146,7 @@ def test_a_case_of_the_baseline_without_a_candidate():
             BaselineCase("gone-cpu", (), (), 14, 14, "passed", True, option, {}),
         ]
         baseline = Baseline(None, {entry.id: entry for entry in entries})
-        WholeGate(SimpleNamespace(cases=cases, selection=selection), baseline).check_covered()
+        check_covered(SimpleNamespace(cases=cases, selection=selection), baseline)
 
     with pytest.raises(GateFailure, match="1 cases of the baseline have no candidate: gone-cpu"):
         covered(Selection(), CASE)
@@ -311,23 +311,23 @@ def made_gate(reason, cases):
         raise reason
 
     gate._judge = judge
-    return GatedCase(gate, CASE, 1, strict=False)
+    return gate
 
 
 def test_what_cannot_run_is_red_where_the_baseline_has_it():
-    gated = made_gate(CapabilityMissing("cpu: gone"), {CASE.id: None})
+    gate = made_gate(CapabilityMissing("cpu: gone"), {CASE.id: None})
     with pytest.raises(GateFailure, match="it cannot run here: cpu: gone"):
-        gated.check_speed()
+        gate.check_speed(CASE, 1)
 
 
 def test_what_cannot_run_is_a_skip_where_the_baseline_has_it_not():
     with pytest.raises(CapabilityMissing, match="cpu: gone"):
-        made_gate(CapabilityMissing("cpu: gone"), {}).check_speed()
+        made_gate(CapabilityMissing("cpu: gone"), {}).check_speed(CASE, 1)
 
 
 def test_a_case_without_comparison_is_reported_once():
-    gated = made_gate(GateFailure("wrong"), {CASE.id: None})
+    gate = made_gate(GateFailure("wrong"), {CASE.id: None})
     with pytest.raises(GateFailure, match="wrong"):
-        gated.check_speed()
+        gate.check_speed(CASE, 1)
     with pytest.raises(CapabilityMissing, match="not compared, for the reason above: wrong"):
-        gated.check_figure("score")
+        gate.check_figure(CASE, 1, "score")

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from onnx_conformance.perf.latency.interleave import (
+    BLOCK_SECONDS,
     MOST_CALLS,
-    TURN,
     WARM_BELOW,
     Block,
     interleave,
@@ -91,7 +91,7 @@ def test_a_turn_takes_what_the_host_measured(blocks, log):
     [
         (0.0, 1, MOST_CALLS),
         (1e-6, 1, MOST_CALLS),
-        (TURN / 10, 1, 10),
+        (BLOCK_SECONDS / 10, 1, 10),
         (WARM_BELOW * 0.9, 1, 1),
         (WARM_BELOW, 0, 1),
         (5.0, 0, 1),

@@ -17,7 +17,7 @@ from onnx_conformance.plugin.collection import (
 )
 from onnx_conformance.plugin.collector import MEASURED_TIME, Collector
 from onnx_conformance.plugin.distribution import ConformanceScheduling, groups, scope_of
-from onnx_conformance.plugin.run_options import (
+from onnx_conformance.plugin.registration import (
     SHARED_RECORDS,
     RegisteredNames,
     adopt_records,

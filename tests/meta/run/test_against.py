@@ -11,7 +11,7 @@ from onnx.reference import ReferenceEvaluator
 from onnx_conformance.core.case import Case
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.settings import Settings
-from onnx_conformance.plugin.run_options import without_itself
+from onnx_conformance.run.own_references import without_itself
 from onnx_conformance.workers.onnx.precision import NoDouble, doubled
 from tests.meta.running import ORDINARY, run_suite
 

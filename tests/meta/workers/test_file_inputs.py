@@ -347,3 +347,18 @@ def test_an_output_that_no_input_reaches_does_not_keep_sizes_from_being_found(
     monkeypatch.setattr(file_axes, "_moves", lambda *a: tried.append(moves(*a)) or tried[-1])
     assert file_model(path, 1).axes == (("n", Axis()),)
     assert tried == [True]
+
+
+def test_a_file_that_halves_its_images_is_fed_even_sizes(tmp_path):
+    nodes = [
+        helper.make_node("MaxPool", ["x"], ["small"], kernel_shape=[2, 2], strides=[2, 2]),
+        helper.make_node("Resize", ["small", "", "twice"], ["large"], mode="nearest"),
+        helper.make_node("Add", ["x", "large"], ["y"]),
+    ]
+    path = saved(
+        tmp_path / "m.onnx",
+        nodes,
+        [("x", FLOAT, ("batch", 1, "h", "w"))],
+        weights={"twice": np.float32([1, 1, 2, 2])},
+    )
+    assert file_model(path, 1).axes == (("h", Axis(4, 24, 2)), ("w", Axis(4, 24, 2)))

@@ -285,6 +285,8 @@ def test_a_replica_errs_in_approximated_functions_by_their_bounds_alone(tmp_path
     most = max(bounds.values()) * 2.0**-23 * 2.0 * np.maximum(np.abs(plain), 1.0)
     assert (moved != plain).any()
     assert (np.abs(moved - plain) <= most).all()
+    half = open_at(path, "float16 replica-1", 1, approximation=bounds)({"x": x})[0]
+    assert np.abs(half - plain).max() <= 2.0**-9 * np.abs(plain).max()
 
 
 def test_functions_inside_a_subgraph_err_too(tmp_path):
