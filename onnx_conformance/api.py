@@ -316,6 +316,7 @@ def certify(
             examples=examples,
             native_in_process=live and FRAMEWORKS[found.framework].runs_live,
             approximation=rules.defaults["approximation"],
+            padding=rules.defaults["padding"],
             edge_cases=edge_cases,
         )
         workers = RunWorkers(settings, Store(folder), Clock())

@@ -6,12 +6,9 @@ from hypothesis import assume, given, settings
 from onnx_conformance.checks.closeness import check_allclose, check_top5
 from onnx_conformance.checks.determinism import check_determinism
 from onnx_conformance.checks.equivalent_calls import check_chunks, check_mask, check_one_pass
-from onnx_conformance.checks.function import (
-    check_batch_invariance,
-    check_error_budget,
-    check_liveness,
-)
+from onnx_conformance.checks.function import check_batch_invariance, check_error_budget
 from onnx_conformance.checks.generation import check_generation
+from onnx_conformance.checks.liveness import check_liveness
 from onnx_conformance.checks.steps import check_reset, check_steps
 from onnx_conformance.checks.sweep import check_rows, check_sizes
 from onnx_conformance.checks.unoptimised import check_unoptimised

@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 
 from onnx_conformance.checks.registry import FAITHFUL, register_check
-from onnx_conformance.checks.steps import WITH_MEMORY
+from onnx_conformance.checks.steps import WITH_MEMORY, state_is_fixed
 from onnx_conformance.checks.verdict import limits_for, result_of
 from onnx_conformance.core.arrays import Outputs
 from onnx_conformance.core.budget import Reference, largest_noise_floor
@@ -73,7 +73,9 @@ def check_mask(subject: Subject) -> CheckResult:
 
 def _judge_equivalent(subject: Subject, name: str) -> CheckResult:
     """The session's answers to one of two loops, against native's to the other."""
-    model, one = subject.model, equivalents(subject.model, subject.seed)[name]
+    model, one = subject.model, equivalents(subject.model, subject.seed).get(name)
+    if one is None:
+        return state_is_fixed(name)
     sides = subject.references([one.asked, one.wanted])
     for side, words in zip(sides, (one.label, one.other), strict=True):
         if isinstance(side, str):
@@ -94,7 +96,7 @@ def _judge_equivalent(subject: Subject, name: str) -> CheckResult:
     specs = [spec for spec in one.specs(model) if _agree(wanted, oracle, spec, same)]
     if not specs:
         return not_applicable(name, f"native's own answers to {one.label} differ from {one.other}")
-    joined = Reference(wanted, native, tuple(replicas), reference.unit)
+    joined = Reference(wanted, native, tuple(replicas), reference.unit, reference.choices)
     limits, floor = limits_for(subject), largest_noise_floor(joined, specs)
     if limits.measure == "score" and floor > limits.rule["maximum_noise_floor"]:
         return skipped(

@@ -1,11 +1,9 @@
-"""Checks of values: liveness, error budget, batch invariance."""
+"""Checks of values: error budget, denormals, batch invariance."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-
-import numpy as np
 
 from onnx_conformance.checks.registry import FAITHFUL, FLOAT32_WEIGHTS, register_check
 from onnx_conformance.checks.verdict import (
@@ -15,23 +13,17 @@ from onnx_conformance.checks.verdict import (
     result_of,
     unless_refused,
 )
-from onnx_conformance.checks.whole_numbers import chosen_from_what_moves
-from onnx_conformance.core.budget import Reference, movements, stack
+from onnx_conformance.core.budget import Reference, stack
 from onnx_conformance.core.judgement import judge_outputs
-from onnx_conformance.core.plain_outputs import is_keys
-from onnx_conformance.core.results import CheckResult, failed, passed, skipped
+from onnx_conformance.core.results import CheckResult, passed
 from onnx_conformance.core.spec import ModelSpec, TensorSpec
-from onnx_conformance.core.tolerances import FLOAT32
 from onnx_conformance.inputs.batch_layout import fixed_batch
 from onnx_conformance.inputs.families import (
     BATCH_MATES,
-    ORDINARY_RECIPES,
     UNLIKE_SAMPLES,
     batch_mates,
     denormal,
-    many,
     materialise,
-    pinned_inputs,
     replayed,
     stack_inputs,
 )
@@ -42,78 +34,6 @@ from onnx_conformance.run.subject import Subject
 def takes_any_number(model: ModelSpec) -> bool:
     """Whether an input may hold every number: denormals, NaN and infinities too."""
     return any(spec.real for spec in model.inputs)
-
-
-@register_check(control="constant_output", families=("pinned",))
-def check_liveness(subject: Subject) -> CheckResult:
-    """The native model's outputs depend on its inputs; otherwise no comparison shows anything.
-
-    It fails where no output changes. A single output that never changes, such as tags that trained
-    weights never give, is a property of the model: the case is then incomplete, with the reason. So
-    it is where trained weights do not move on random inputs: a detector of text that sees none, a
-    Gaussian process that answers 0 far from its data. A label that never changes is judged by the
-    numbers among which it is a position, if they do.
-    """
-    rule = subject.tolerances.rule("liveness", subject.case)
-    plain = replace(subject.case, precision=FLOAT32)  # it is the native model that is asked
-    floor = subject.tolerances.rule("error_budget", plain)["floor_ulp"]
-    unit = subject.model.precision  # in which its own code computes
-    least = rule["minimum" if unit == FLOAT32 else "coarse_minimum"]
-    input_sets = pinned_inputs(ORDINARY_RECIPES, subject.model, subject.seed)
-    references = [subject.plain_reference(inputs) for inputs in input_sets]
-    outputs = _outputs_that_should_change(subject, references)
-    found = movements(references, outputs, floor, rule["dead_share"], rule["moving_share"])
-    moved = float(np.min(list(found.values())))
-    if not moved >= least:  # a few samples may leave a threshold's outputs at rest
-        input_sets = [materialise(recipe, subject.model) for recipe in many(subject.seed)]
-        references += [subject.plain_reference(inputs) for inputs in input_sets]
-        found = movements(references, outputs, floor, rule["dead_share"], rule["moving_share"])
-        moved = float(np.min(list(found.values())))
-    compared = sum(array.size for ref in references for array in ref.oracle.values())
-    text = f"outputs change by {moved:.3g} {unit} errors between inputs"
-    if moved >= least:
-        return passed("liveness", text, compared=compared, statistics={"liveness": moved})
-    anywhere = movements(references, outputs, floor, 1.0, np.finfo(float).tiny)
-    still = [spec for spec in outputs if not found[spec.name] >= least]
-    names = ", ".join(repr(spec.name) for spec in still)
-    if not any(spec.floating for spec in still) and chosen_from_what_moves(subject, least):
-        text = f"{names} hardly change; the numbers among which they are positions do"
-        return passed("liveness", text, compared=compared)
-    if any(one >= least for one in anywhere.values()):
-        floating = any(spec.floating for spec in still)
-        share = 1.0 - rule["dead_share"] if floating else rule["moving_share"]
-        far = f"changes by {least:g} {unit} errors" if floating else "changes"
-        return skipped(
-            "liveness",
-            f"in the native model, less than {share:.0%} of {names} {far} between ordinary inputs "
-            f"({rule.origin}), so comparing it proves nothing; give inputs (domain=) or "
-            "weights on which it changes",
-        )
-    text += f", at least {least:g} is required ({rule.origin}); a model that barely depends on its "
-    text += "input proves nothing: give "
-    if subject.model.trained:  # nobody gives it other weights for the sake of a comparison
-        return skipped("liveness", f"{text}inputs (domain=) on which it changes")
-    return failed("liveness", f"{text}it other weights", compared=compared)
-
-
-def _outputs_that_should_change(
-    subject: Subject, references: Sequence[Reference]
-) -> list[TensorSpec]:
-    """All outputs but tables that the model hands on, where some other output changes."""
-    outputs = [spec for spec in subject.model.outputs if not is_keys(spec.name)]
-    constant = [spec for spec in outputs if spec.name in subject.weights.constant_outputs]
-    if len(constant) == len(outputs):
-        return outputs
-    return [spec for spec in outputs if spec not in constant or _varies(references, spec)]
-
-
-def _varies(references: Sequence[Reference], spec: TensorSpec) -> bool:
-    """Whether an output is not the same throughout; at another size it may be another."""
-    arrays = [reference.oracle[spec.name] for reference in references]
-    if spec.batch_axis is not None:
-        arrays = [row for array in arrays for row in array]
-    first = {array.shape: array for array in reversed(arrays)}
-    return any(array.tobytes() != first[array.shape].tobytes() for array in arrays)
 
 
 @register_check(
@@ -133,7 +53,7 @@ def check_error_budget(subject: Subject, recipe: Recipe) -> CheckResult:
     # a class of a narrow range is asked nothing beyond it; above it, it may overflow
     recipe = replace(recipe, scale=min(recipe.scale, rule.get("largest_scale", recipe.scale)))
     inputs = materialise(recipe, subject.model)
-    if abs(recipe.scale) <= rule["ordinary_scale"]:
+    if 1 / rule["ordinary_scale"] <= abs(recipe.scale) <= rule["ordinary_scale"]:
         return judge(subject, "error_budget", inputs, str(recipe))
     return unless_refused(
         subject, "error_budget", inputs, lambda one: judge(one, "error_budget", inputs, str(recipe))

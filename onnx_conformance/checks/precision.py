@@ -19,7 +19,7 @@ from onnx_conformance.checks.verdict import unanswered
 from onnx_conformance.core.arrays import Array, Outputs
 from onnx_conformance.core.case import DerivedCase
 from onnx_conformance.core.comparison import structure_problem
-from onnx_conformance.core.onnx_file import answering_nodes, load_model
+from onnx_conformance.core.onnx_file import answering_nodes, is_quantised, load_model
 from onnx_conformance.core.results import CheckResult, ResultFields, failed, passed
 from onnx_conformance.core.spec import ModelSpec, TensorSpec
 from onnx_conformance.core.statistics import Interval, class_sqnr, sqnr
@@ -191,10 +191,6 @@ def signal(spec: TensorSpec, values: Array) -> Array:
     return centred
 
 
-# Parts of the names of operators that round to, or compute in, whole numbers of 8 bits.
-ROUNDING_OPERATORS = ("Quantize", "Integer", "QLinear", "QGemm", "QAttention")
-
-
 @register_check(
     control="zero_points_wrong", families=("typical",), case=CLASSIFIER, precisions=(INT8,)
 )
@@ -238,7 +234,7 @@ def check_sqnr(subject: Subject) -> CheckResult:
 def _is_quantised(subject: Subject) -> bool:
     """Whether a node that rounds has a part in the answer: one beside it makes nothing int8."""
     nodes = answering_nodes(load_model(subject.artifact.path, weights=False))
-    return any(part in node.op_type for node in nodes for part in ROUNDING_OPERATORS)
+    return any(is_quantised(node) for node in nodes)
 
 
 def _noise(spec: TensorSpec, native: Array, runtime: Array, confidence: float) -> Interval:

@@ -107,9 +107,9 @@ class Check:
 
 # In the order in which a case's tests run: what costs least and says most comes first.
 _MODULES = (
-    "structure", "initializers", "placement", "function", "steps", "equivalent_calls",
-    "generation", "sweep", "whole_numbers", "unoptimised", "determinism", "closeness",
-    "robustness", "precision", "task", "export_options", "photographs", "canary",
+    "structure", "initializers", "placement", "liveness", "function", "steps",
+    "equivalent_calls", "generation", "sweep", "whole_numbers", "unoptimised", "determinism",
+    "closeness", "robustness", "precision", "task", "export_options", "photographs", "canary",
 )  # fmt: skip
 CHECKS: Registry[Check] = Registry(
     "check", tuple(f"onnx_conformance.checks.{module}" for module in _MODULES)

@@ -16,7 +16,7 @@ from onnx_conformance.checks.verdict import (
 from onnx_conformance.core.budget import Reference, largest_noise_floor
 from onnx_conformance.core.case import Case
 from onnx_conformance.core.judgement import Judgement, judge_outputs
-from onnx_conformance.core.results import CheckResult, failed, passed, skipped
+from onnx_conformance.core.results import CheckResult, failed, not_applicable, passed, skipped
 from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.inputs.families import FAMILIES, InputPlan
 from onnx_conformance.inputs.loops import LEAST_CALLS, Loop, judged_at, loops, of_call
@@ -92,6 +92,8 @@ def check_reset(subject: Subject) -> CheckResult:
 def _judge_loops(subject: Subject, name: str, repeat: int) -> CheckResult:
     """The loops of a model, each in the session's run that ``repeat`` counts."""
     chosen = loops(subject.model, subject.seed)
+    if not chosen:
+        return state_is_fixed(name)
     references = subject.references(list(chosen.values()))
     ran, refused = [], []
     for (description, loop), reference in zip(chosen.items(), references, strict=True):
@@ -112,6 +114,14 @@ def _judge_loops(subject: Subject, name: str, repeat: int) -> CheckResult:
     text += f"; native itself refuses them {refused[0]}" if refused else ""
     compared = sum(result.compared for result in results)
     return passed(name, text, compared=compared, score=worst.score, budget=worst.budget)
+
+
+def state_is_fixed(name: str) -> CheckResult:
+    """The result for a file that fixes the size of a state which grows from call to call."""
+    return not_applicable(
+        name,
+        "the file fixes the size of a state that grows, so no call can follow another",
+    )
 
 
 # -- one loop --------------------------------------------------------------------------------------

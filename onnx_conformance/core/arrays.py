@@ -1,11 +1,14 @@
-"""Arrays by name, and their digest."""
+"""Arrays by name, and their digest; one array as text."""
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import io
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
@@ -20,3 +23,23 @@ def digest_arrays(arrays: Outputs) -> str:
         state.update(f"{name}:{array.dtype.str}:{array.shape};".encode())
         state.update(array.tobytes())
     return state.hexdigest()
+
+
+def as_text(array: Array) -> str:
+    """One array in base64, dtype and shape included, for what is plain data and hashed."""
+    file = io.BytesIO()
+    np.save(file, array, allow_pickle=False)
+    return base64.b64encode(file.getvalue()).decode()
+
+
+def is_array_as_text(value: Any) -> bool:
+    """Whether it is what :func:`as_text` gives."""
+    return isinstance(value, str) and value.startswith(
+        base64.b64encode(np.lib.format.MAGIC_PREFIX).decode()
+    )
+
+
+def from_text(text: str) -> Array:
+    """The inverse of :func:`as_text`."""
+    found: Array = np.load(io.BytesIO(base64.b64decode(text)), allow_pickle=False)
+    return found

@@ -90,7 +90,10 @@ def stack(references: Sequence[Reference]) -> Reference:
         join([reference.native for reference in references]),
         tuple(join(column) for column in columns),
         references[0].unit,
-        joined([reference.choices for reference in references]),
+        joined(
+            [reference.choices for reference in references],
+            [reference.oracle for reference in references],
+        ),
     )
 
 

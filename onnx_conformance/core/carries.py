@@ -9,10 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-from onnx_conformance.core.arrays import Outputs
+import numpy as np
+
+from onnx_conformance.core.arrays import Array, Outputs, from_text
 from onnx_conformance.core.domains import Integers
 from onnx_conformance.core.size_expressions import evaluate, is_expression, names_in
-from onnx_conformance.core.spec import BATCH_NAMES, ModelSpec, TensorSpec
+from onnx_conformance.core.spec import BATCH_NAMES, ModelSpec, Shape, TensorSpec
 
 Carries = tuple[tuple[str, str], ...]  # pairs of an output and an input
 # Words that tell a new value from an old one, and those that name a state.
@@ -117,6 +119,78 @@ def _unlike(one: TensorSpec, other: TensorSpec) -> str:
         f"'{other.name}', which is {other.dtype} {list(other.shape)}; carry what has its shape, "
         "or fix the spec"
     )
+
+
+def initial_problem(model: ModelSpec) -> str:
+    """Why what a spec gives as its first state cannot be that, in one sentence; empty if it can."""
+    carried, axes = {old for _, old in model.carries}, dict(model.axes)
+    sizes: dict[str, int] = {}
+    for spec in (one for one in model.inputs if one.initial is not None):
+        if spec.name not in carried:
+            return (
+                f"input '{spec.name}' has initial=, and no output is carried to it; name one, "
+                f"carries={{OUTPUT: '{spec.name}'}}, or leave initial out"
+            )
+        given, shape = _given(spec)
+        if given.ndim and not _fits(shape, given.shape):
+            return (
+                f"initial of input '{spec.name}' has the shape {list(given.shape)}, and one sample "
+                f"of it has {list(spec.sample)}; give an array of that shape, or one number"
+            )
+        numbers = given.dtype.kind in "biuf"
+        if not numbers or not (spec.floating or (given.astype(spec.held) == given).all()):
+            return (
+                f"initial of input '{spec.name}' is {given.dtype}, and its spec {spec.dtype}; give "
+                "an array of numbers of that dtype"
+            )
+        for axis, size in _open_sizes(spec).items():
+            if sizes.setdefault(axis, size) != size:
+                return f"initial arrays have {sizes[axis]} and {size} places along axis '{axis}'"
+            if not axes[axis].low <= size <= axes[axis].high:
+                return (
+                    f"initial of input '{spec.name}' has {size} places along axis '{axis}', which "
+                    f"has {axes[axis].low} to {axes[axis].high}; say more in axes="
+                )
+    return ""
+
+
+def _given(spec: TensorSpec) -> tuple[Array, Shape]:
+    """What a spec gives as its first state, and the shape that it has to have."""
+    given = from_text(spec.initial)
+    return given, spec.shape if given.ndim == len(spec.shape) else spec.sample
+
+
+def _fits(shape: Shape, given: tuple[int, ...]) -> bool:
+    """Whether an array of one sample is of a shape, its batch axis of 1 or left out."""
+    wanted = [1 if dim in BATCH_NAMES else dim for dim in shape]
+    return len(wanted) == len(given) and all(
+        dim == size or (isinstance(dim, str) and not is_expression(dim))
+        for dim, size in zip(wanted, given, strict=True)
+    )
+
+
+def initial_sizes(model: ModelSpec) -> dict[str, int]:
+    """The sizes of symbolic axes that given first states have."""
+    return {axis: size for spec in model.inputs for axis, size in _open_sizes(spec).items()}
+
+
+def _open_sizes(spec: TensorSpec) -> dict[str, int]:
+    if spec.initial is None:
+        return {}
+    given, shape = _given(spec)
+    return {
+        dim: size
+        for dim, size in zip(shape, given.shape, strict=False)
+        if isinstance(dim, str) and dim not in BATCH_NAMES
+    }
+
+
+def first_rows(spec: TensorSpec, drawn: Array) -> Array:
+    """What a spec gives as its first state, a row for each sample, in the form of ``drawn``."""
+    given, shape = _given(spec)
+    if given.ndim and spec.batch_axis is not None and shape == spec.shape:
+        given = np.moveaxis(given, spec.batch_axis, 0)
+    return np.array(np.broadcast_to(given, drawn.shape), drawn.dtype)
 
 
 def growth(model: ModelSpec) -> dict[str, str]:

@@ -15,6 +15,7 @@ DECODERS = (FIRST, NEXT, MERGED)
 TOGETHER = "files_together"  # what a chain of such files is called in ids and reports
 CALLS_OF_MERGED = {"first_call": FIRST, "later_calls": NEXT}  # the files that one is judged as
 BRANCH = "use_cache_branch"  # the input of a merged decoder that says whether a past is given
+POSITIONS = "position_ids"  # an input that a decoder's file may take or not
 STEPS = 3  # calls of the decoder with its past in a chain
 
 

@@ -22,6 +22,18 @@ JOIN = "SequenceConstruct"  # of as many tensors as it has inputs
 WRITTEN_BY_OPTIMISER = ("LayerNormalization", "SimplifiedLayerNormalization")
 OPTIMISERS = "onnxruntime.optimiser"  # a domain of which onnx.checker knows no operator
 
+# Parts of the names of operators, ONNX's and com.microsoft's, that round numbers to fewer bits than
+# float16 has, or compute in such: QuantizeLinear, MatMulIntegerToFloat, MatMulNBits, QMoE, …
+QUANTISED = (
+    "Quantize", "Integer", "QLinear", "QGemm", "QAttention", "QEmbed", "QMoE", "QOrdered",
+    "NBits", "Bnb4", "FpQ4", "Float8",
+)  # fmt: skip
+
+
+def is_quantised(node: onnx.NodeProto) -> bool:
+    """Whether an operator rounds to, reads or computes in numbers of few bits."""
+    return any(part in node.op_type for part in QUANTISED)
+
 
 def load_model(path: Path, *, weights: bool = True) -> onnx.ModelProto:
     """The file as a message, its nodes in order.

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, field, fields, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Literal
 
 from onnx_conformance.core.case import Case
 from onnx_conformance.core.errors import UsageError
-from onnx_conformance.core.tolerances import shipped_approximation
+from onnx_conformance.core.tolerances import shipped
 from onnx_conformance.core.yaml_reader import read_figures
 
 FILE = Path(__file__).with_name("limits.yaml")
@@ -101,6 +101,8 @@ class Settings:
 
     Args:
         approximation: how far runtimes may be off in functions that they approximate.
+        padding: when padded places are left open
+            (:func:`onnx_conformance.inputs.padding.open_by_error`).
         limit: seconds that one call into a worker may last.
         threads: threads of each worker.
         graph_level: how far ONNX Runtime optimises graphs, a key of LEVELS.
@@ -139,7 +141,8 @@ class Settings:
     expect_dynamic: bool = False
     calibration_data: str = ""
     evaluation_data: str = ""
-    approximation: dict[str, float] = field(default_factory=shipped_approximation)
+    approximation: dict[str, float] = field(default_factory=partial(shipped, "approximation"))
+    padding: dict[str, float] = field(default_factory=partial(shipped, "padding"))
     limits: Limits = field(default_factory=shipped_limits)
     custom_op_libraries: tuple[str, ...] = ()
     edge_cases: EdgeCases = "report"

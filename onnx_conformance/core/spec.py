@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from onnx_conformance.core import bfloat16
+from onnx_conformance.core.arrays import as_text, is_array_as_text
 from onnx_conformance.core.domains import (
     Domain,
     Real,
@@ -85,6 +86,9 @@ class TensorSpec:
             errors are then relative to 1, or to the output where it is larger.
         domain: which values an input may take; every number unless said otherwise. Whole numbers
             need one: ``Integers(0, 30_000)``, ``Mask()``.
+        initial: of a state that is carried from call to call, what the first call gets: a number
+            for all of it, or the array of one sample, with or without its batch axis. Zeros, or an
+            empty past, where left out. Kept as text (:func:`onnx_conformance.core.arrays.as_text`).
     """
 
     name: str
@@ -92,6 +96,7 @@ class TensorSpec:
     dtype: str = "float32"
     scale: Literal["linear", "probabilities", "unit"] = "linear"
     domain: Domain = field(default_factory=Real)
+    initial: Any = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "shape", tuple(self.shape))
@@ -106,12 +111,15 @@ class TensorSpec:
             ) from error
         if not self.floating and self.domain in (Real(), every_byte(self.dtype)):
             object.__setattr__(self, "domain", default_domain(self.dtype) or Real())
+        if self.initial is not None and not is_array_as_text(self.initial):
+            object.__setattr__(self, "initial", as_text(np.asarray(self.initial)))
 
     def __str__(self) -> str:
         """As it is written in a registration."""
         more = "" if self.dtype == "float32" else f', "{self.dtype}"'
         usual = default_domain(self.dtype) or Real()
         more += "" if self.domain == usual else f", domain={written(self.domain)}"
+        more += "" if self.initial is None else ", initial=..."
         return f'TensorSpec("{self.name}", {_quoted(self.shape)}{more})'
 
     @property
@@ -227,8 +235,8 @@ class ModelSpec:
         on_request: of one purpose, so a run that names no model leaves it out.
         group: how many samples every call takes, where the model fixes its batch; 0 for any.
         by_values: names of the outputs whose size the values decide: boxes that are kept.
-        unnamed: names of the outputs that were made up because neither spec nor model names them; a
-            file that somebody else made may call them otherwise.
+        unnamed: names of inputs and outputs that were made up, because neither spec nor model has
+            any; a file that somebody else made may call them otherwise.
         computes: the class of precision that its own code multiplies in.
         exact: names of the float32 outputs that nothing in half precision reaches, as far as known.
         fingerprint: of a model from elsewhere, a digest of its code and of the weights it was

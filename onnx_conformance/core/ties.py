@@ -198,14 +198,22 @@ def settled(
     }
 
 
-def joined(parts: Sequence[Choices]) -> dict[str, ChosenPositions | OpenPlaces]:
-    """The choices of inputs whose samples stand one below the other, where they are alike."""
+def joined(
+    parts: Sequence[Choices], answers: Sequence[Outputs]
+) -> dict[str, ChosenPositions | OpenPlaces]:
+    """The choices of inputs whose samples stand one below the other, where they are alike.
+
+    Args:
+        answers: to each of the inputs; one may leave no place of an output open.
+    """
     found: dict[str, ChosenPositions | OpenPlaces] = {}
-    for name in parts[0] if parts else ():
+    for name in dict.fromkeys(name for part in parts for name in part):
         several = [part[name] for part in parts if name in part]
-        opened = [one.places for one in several if isinstance(one, OpenPlaces)]
-        if len(opened) == len(parts) and len({one.shape[1:] for one in opened}) == 1:
-            found[name] = OpenPlaces(np.concatenate(opened))
+        if any(isinstance(one, OpenPlaces) for one in several):
+            opened = [_open_in(*pair, name) for pair in zip(parts, answers, strict=True)]
+            if len({one.shape[1:] for one in opened}) == 1:
+                found[name] = OpenPlaces(np.concatenate(opened))
+            continue
         all_of = [one for one in several if isinstance(one, ChosenPositions)]
         forms = {(one.candidates.shape[1:], one.axis, one.shape, one.ranked) for one in all_of}
         if len(all_of) == len(parts) and len(forms) == 1:
@@ -217,3 +225,8 @@ def joined(parts: Sequence[Choices]) -> dict[str, ChosenPositions | OpenPlaces]:
                 all_of[0].ranked,
             )
     return found
+
+
+def _open_in(part: Choices, answer: Outputs, name: str) -> NDArray[np.bool_]:
+    one = part.get(name)
+    return one.places if isinstance(one, OpenPlaces) else np.zeros(answer[name].shape, bool)

@@ -21,7 +21,7 @@ KEYS: dict[str, tuple[str, ...]] = {
         "ordinary_scale",
         "constant_share",
     ),
-    "liveness": ("minimum", "coarse_minimum", "dead_share", "moving_share"),
+    "liveness": ("minimum", "coarse_minimum", "dead_share", "moving_share", "missing_share"),
     "allclose": ("rtol", "atol_rms"),
     "tutorial": ("rtol", "atol"),
     "batch_invariance": ("factor", "floor_ulp"),
@@ -45,6 +45,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "localise": ("factor", "floor_ulp"),
     "oracle": ("rounding_ulp", "noise_factor"),
     "approximation": ("sigmoid", "tanh", "elu", "softplus", "mish"),
+    "padding": ("own_error",),
     "sqnr": ("confidence", "least_db"),
     "task": (
         "confidence",
@@ -80,7 +81,7 @@ STAND_IN = {
     "largest_scale": ("error_budget",),
 }
 # These shape the noise floor, which all cases of a model share: no override can change them.
-OF_THE_NOISE_FLOOR = ("approximation", "oracle")
+OF_THE_NOISE_FLOOR = ("approximation", "oracle", "padding")
 # What no honest figure lies outside of; a file that needs more has another problem.
 LIMITS: dict[str, tuple[float, float]] = {
     "factor": (0.0, 100.0),
@@ -92,6 +93,7 @@ LIMITS: dict[str, tuple[float, float]] = {
     "coarse_minimum": (20.0, 1e30),
     "dead_share": (0.0, 0.95),
     "moving_share": (0.0, 1.0),
+    "missing_share": (0.0, 1.0),
     "rtol": (0.0, 0.1),
     "atol": (0.0, 0.1),
     "atol_rms": (0.0, 0.1),
@@ -114,6 +116,7 @@ LIMITS: dict[str, tuple[float, float]] = {
     "preprocess_levels": (0.0, 8.0),
     "least_move": (1e-5, 1.0),
     "rounding_ulp": (0.0, 1024.0),
+    "own_error": (16.0, 1e6),
     "noise_factor": (0.0, 64.0),
     "roundoff": (1.0, 2.0**20),
     "largest_scale": (1.0, 1e6),
@@ -240,9 +243,9 @@ def load_tolerances(path: Path) -> Tolerances:
 
 
 @lru_cache
-def shipped_approximation() -> dict[str, float]:
-    """The approximation errors of the shipped file, in float32 epsilons."""
-    return load_tolerances(TOLERANCES).defaults["approximation"]
+def shipped(section: str) -> dict[str, float]:
+    """The figures of one section of the shipped file."""
+    return load_tolerances(TOLERANCES).defaults[section]
 
 
 def _figures(nodes: dict[str, YamlNode]) -> dict[str, float]:

@@ -14,7 +14,13 @@ from functools import lru_cache
 import numpy as np
 
 from onnx_conformance.core.arrays import Array, Outputs
-from onnx_conformance.core.carries import flow_axis, growth, next_sizes
+from onnx_conformance.core.carries import (
+    first_rows,
+    flow_axis,
+    growth,
+    initial_sizes,
+    next_sizes,
+)
 from onnx_conformance.core.domains import Bounded, Choice, Integers, Mask
 from onnx_conformance.core.size_expressions import names_in
 from onnx_conformance.core.spec import MIDDLE, ModelSpec, TensorSpec
@@ -78,20 +84,22 @@ def judged_at(model: ModelSpec, call: int) -> tuple[TensorSpec, ...]:
 def loops(model: ModelSpec, seed: int) -> dict[str, Loop]:
     """The loops that a model with memory is fed, by description; none for another model.
 
-    One begins as a deployed model does, with a state of zeros or a past of its smallest size, and
-    all of each mask; one with a state that is drawn, near the largest past; and one is the first
-    again, its last sample without the others.
+    One begins as a deployed model does, with the state that the spec gives, else one of zeros or a
+    past of its smallest size, and all of each mask; one with a state that is drawn, near the
+    largest past; and one is the first again, its last sample without the others.
     """
     if not model.carries or model.by_values:
         return {}
     first = Recipe("normal", batch=SAMPLES, seed=seed + LOOP_SEED, full=True)
     later = Recipe("normal", batch=SAMPLES, seed=seed + 2 * LOOP_SEED)
+    given = any(spec.initial is not None for spec in model.inputs)
+    begin = "from the given state" if given else "from an empty state"
     made = {
-        "from an empty state": _loop(model, first, _start(model, 0), empty=True),
+        begin: _loop(model, first, {**_start(model, 0), **initial_sizes(model)}, empty=True),
         "from a state in use": _loop(model, later, _start(model, CALLS), empty=False),
     }
     if model.open_batch:
-        made["of one sample alone"] = _of_last_sample(made["from an empty state"])
+        made["of one sample alone"] = _of_last_sample(made[begin])
     return {
         description: loop for description, loop in made.items() if len(loop.calls) >= LEAST_CALLS
     }
@@ -119,29 +127,29 @@ def _start(model: ModelSpec, calls: int) -> dict[str, int]:
 
 def _loop(model: ModelSpec, recipe: Recipe, start: dict[str, int], *, empty: bool) -> Loop:
     """A loop of CALLS calls, or of fewer where a growing axis reaches its largest size."""
-    axes, grown = dict(model.axes), dict(start)
+    axes, kept, growing = dict(model.axes), dict(start), set(growth(model))
     calls: list[Inputs] = []
     states = {old for _, old in model.carries}
-    steady = _steady(model, set(start))
+    steady = _steady(model, growing)
     for place in range(CALLS):
-        if any(size > axes[axis].high for axis, size in grown.items()):
+        if any(size > axes[axis].high for axis, size in kept.items()):
             break
         extent = 0.0 if place else MIDDLE  # a first call may take much at once
-        sizes = {**{name: axis.size(extent) for name, axis in model.axes}, **grown}
+        sizes = {**{name: axis.size(extent) for name, axis in model.axes}, **kept}
         one = replace(recipe, seed=recipe.seed + place, sizes=tuple(sizes.items()))
         inputs = one.inputs(model.inputs, model.axes)
         for spec in model.inputs:
-            if spec.name in states and empty and not place and _begins_with_zeros(spec, start):
-                inputs[spec.name] = np.zeros_like(inputs[spec.name])
+            if spec.name in states and empty and not place:
+                inputs[spec.name] = _first_state(spec, inputs[spec.name], growing)
             elif spec.name in states and place:
                 del inputs[spec.name]
             elif spec.name in steady and place:
                 inputs[spec.name] = calls[0][spec.name]
-            elif place and _grows_with(spec, set(start)):
+            elif place and _grows_with(spec, growing):
                 inputs[spec.name] = _continued(spec, inputs[spec.name], calls[-1][spec.name])
         calls.append(Inputs(inputs))
         after = next_sizes(model, sizes)
-        grown = {axis: after[axis] for axis in grown}
+        kept = {axis: after[axis] for axis in kept}
     return Loop(calls)
 
 
@@ -184,11 +192,16 @@ def _steady(model: ModelSpec, grown: set[str]) -> set[str]:
     return shared | (still if flow else set())
 
 
-def _begins_with_zeros(spec: TensorSpec, grown: dict[str, int]) -> bool:
-    """Whether a state is of one size, and zeros are in its domain."""
+def _first_state(spec: TensorSpec, drawn: Array, growing: set[str]) -> Array:
+    """A state as a model that is deployed begins: as given, else zeros, else as drawn.
+
+    Zeros where it is of one size, and they are in its domain.
+    """
+    if spec.initial is not None:
+        return first_rows(spec, drawn)
     domain = spec.domain
-    if any(dim in grown for dim in spec.shape):
-        return False
     if isinstance(domain, Choice):
-        return 0 in domain.values
-    return not isinstance(domain, (Bounded, Integers)) or domain.low <= 0 <= domain.high
+        zero = 0 in domain.values
+    else:
+        zero = not isinstance(domain, (Bounded, Integers)) or domain.low <= 0 <= domain.high
+    return np.zeros_like(drawn) if zero and not growing & set(map(str, spec.shape)) else drawn

@@ -85,7 +85,8 @@ def adopt_records(config: Configuration) -> RegisteredNames:
         adopt_evaluation(option("evaluation_data"), option("calibration_data") or "", models)
     artifacts = tuple(option("artifact"))
     if artifact and not option("against"):
-        return RegisteredNames(plugins, models, refused, answers, artifact.judged)
+        judged = artifact.judged if len(artifacts) == 1 else artifacts
+        return RegisteredNames(plugins, models, refused, answers, judged)
     rows = [tuple(map(str, one.chains)) if one else () for one in (artifact, reference)]
     problem = artifact.problem if artifact else ""
     return RegisteredNames(plugins, models, refused, answers, artifacts + rows[0], rows[1], problem)
@@ -140,7 +141,10 @@ def _folders(config: Configuration) -> tuple[FileFolder | None, FileFolder | Non
     parted = pointer is not None and pointer.pool in POOLS
     if config.option.help or not (parted or any(Path(one).is_dir() for one in against)):
         return None, None
-    found = folder_of(tuple(option("artifact")), "--artifact", limits, cache)
+    places = tuple(option("artifact"))
+    if parted and all(Path(one).is_file() for one in places):
+        places = places[:1]  # several files of one part: what the first takes, the others do
+    found = folder_of(places, "--artifact", limits, cache)
     if against:
         reference = folder_of(against, "--against", limits, cache)
         if not (found and reference):

@@ -152,6 +152,7 @@ def _settings(option: OptionValues, tolerances: Tolerances, gate: GateOptions | 
         in_process=option("in_process"),
         ahead=not option("in_process"),
         approximation=tolerances.defaults["approximation"],
+        padding=tolerances.defaults["padding"],
         first_finding=option("first_finding"),
         expect_dynamic=bool(option("expect_dynamic")),
         min_placement=_least_placement(option("min_placement"), gate),

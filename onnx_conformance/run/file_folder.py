@@ -12,7 +12,14 @@ from typing import Any
 
 from onnx_conformance.catalog.models import Pointer, read_pointer
 from onnx_conformance.core.errors import UsageError, WorkerDied, WorkerError
-from onnx_conformance.core.file_roles import CALLS_OF_MERGED, MERGED, TOGETHER, chains, roles
+from onnx_conformance.core.file_roles import (
+    CALLS_OF_MERGED,
+    MERGED,
+    POSITIONS,
+    TOGETHER,
+    chains,
+    roles,
+)
 from onnx_conformance.core.files import file_digest
 from onnx_conformance.core.settings import Limits
 from onnx_conformance.core.store import Store, key_of
@@ -77,7 +84,9 @@ class FileFolder:
         }
         if not self.chains:
             return [Pointer(pointer.name, *_member(pointer, one)) for one in asked.values()]
-        asked |= {path.stem: f",part={TOGETHER}" for path in self.chains}
+        numbered = any(POSITIONS in part.inputs for part in self.parts.values())
+        together = f",part={TOGETHER}" + f",inputs={POSITIONS}" * numbered
+        asked |= {path.stem: together for path in self.chains}
         return [
             Pointer(f"{pointer.name}/{label}", *_member(pointer, one))
             for label, one in asked.items()

@@ -6,7 +6,7 @@ Others keep their answers. What external artifacts fail of is said with a remedy
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from onnx_conformance.core.custom_operators import PAGE
 from onnx_conformance.core.errors import (
@@ -30,49 +30,57 @@ MOST_DEATHS = 2  # a file that ends its process on more inputs is reported once,
 _LOST = re.compile(r"CUDA (?:failure|error) (?:214|70[029]|71[0-9]|999)\b")
 
 
-def run_isolated(
-    run: Callable[[list[Inputs]], list[RunResult]],
-    input_sets: Sequence[Inputs],
-    renew: Callable[[], None],
-) -> list[RunResult]:
-    """The results of ``run`` on inputs together, or on each alone where one ended the process.
+class Isolation:
+    """Inputs that are run together, and each alone where one of them ended the worker's process.
 
-    Inputs that alone end the process have ``error`` and ``died``.
+    Iterating gives the inputs to run next; how that went is said by :meth:`ran` or :meth:`failed`.
 
     Args:
         renew: ends the process, where inputs cost it its GPU: the next have a fresh process.
-
-    Raises:
-        StageFailure: the process hung, or ended on more than a few inputs.
     """
-    if len(input_sets) > 1:
-        try:
-            results = run(list(input_sets))
-        except StageFailure as failure:
-            if not _ended(failure):
-                raise
+
+    def __init__(self, input_sets: Sequence[Inputs], renew: Callable[[], None]) -> None:
+        self.results: list[RunResult] = []
+        self._input_sets = list(input_sets)
+        self._renew = renew
+        self._alone = False
+        self._deaths = 0
+
+    def __iter__(self) -> Iterator[list[Inputs]]:
+        if self._input_sets:
+            yield self._input_sets
+        if self._alone:
+            yield from ([inputs] for inputs in self._input_sets)
+
+    @property
+    def _divisible(self) -> bool:
+        return not self._alone and len(self._input_sets) > 1
+
+    def ran(self, results: list[RunResult]) -> None:
+        """Take the results; none of them where one cost the others their device."""
+        lost = any(_LOST.search(result.get("error", "")) for result in results)
+        if lost:
+            self._renew()
+        if lost and self._divisible:
+            self._alone = True
         else:
-            if not _lost_device(results):
-                return results
-            renew()
-    found: list[RunResult] = []
-    deaths = 0
-    for inputs in input_sets:
-        try:
-            results = run([inputs])
-        except StageFailure as failure:
-            deaths += 1
-            if not _ended(failure) or deaths > MOST_DEATHS:
-                raise
-            results = [{"error": _last_line(failure), "died": True}]
-        if _lost_device(results):
-            renew()
-        found += results
-    return found
+            self.results += results
 
+    def failed(self, failure: StageFailure) -> None:
+        """Take a failure: inputs that alone end the process have ``error`` and ``died``.
 
-def _lost_device(results: list[RunResult]) -> bool:
-    return any(_LOST.search(result.get("error", "")) for result in results)
+        Raises:
+            StageFailure: the process hung, or ended on more than a few inputs.
+        """
+        if not _ended(failure):
+            raise failure
+        if self._divisible:
+            self._alone = True
+            return
+        self._deaths += 1
+        if self._deaths > MOST_DEATHS:
+            raise failure
+        self.results.append({"error": _last_line(failure), "died": True})
 
 
 def hung(failure: StageFailure) -> bool:
@@ -155,14 +163,20 @@ def lacking(failure: StageFailure, model: str) -> str | None:
     )
 
 
+def lacking_of_machine(failure: StageFailure) -> str | None:
+    """What this machine lacks, for which no file is at fault, with the remedy; None if nothing."""
+    locale = LOCALE.search(failure.reason)
+    if locale is None:
+        return None
+    return (
+        f"this machine lacks the locale {locale['name']}, which the file's texts need (operator "
+        f"StringNormalizer); install it: locale-gen {locale['name']}"
+    )
+
+
 def answered(message: str, prefix: str = "") -> str:
-    """ONNX Runtime's message of a refusal; with the remedy if memory or a locale is lacking."""
+    """ONNX Runtime's message of a refusal; with the remedy if memory is lacking."""
     text = one_line(message)
-    if locale := LOCALE.search(message):
-        return (
-            f"{prefix}this machine lacks the locale {locale['name']}, which its texts need "
-            f"(operator StringNormalizer); install it: locale-gen {locale['name']} ({text})"
-        )
     if MEMORY.search(message):
         return (
             f"{prefix}it needs more memory than is allowed ({text}); do not use it, or raise "

@@ -19,7 +19,7 @@ from onnx_conformance.catalog.models import resolve_model
 from onnx_conformance.catalog.providers import CPU, PROVIDERS
 from onnx_conformance.core.arrays import Array, Outputs
 from onnx_conformance.core.case import Case, ExternalCase
-from onnx_conformance.core.errors import StageFailure
+from onnx_conformance.core.errors import CapabilityMissing, StageFailure
 from onnx_conformance.core.settings import Settings, level_of
 from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.core.traces import TensorRecord
@@ -31,11 +31,12 @@ from onnx_conformance.run.clock import Clock
 from onnx_conformance.run.native_side import FutureItem, Memo
 from onnx_conformance.run.probe import FELL_BACK, ProbeResult, probe, write_probe_model
 from onnx_conformance.run.runtime_failures import (
+    Isolation,
     answered,
     hung,
     lacking,
+    lacking_of_machine,
     measure_workload,
-    run_isolated,
     sentence,
     weighed_on,
 )
@@ -162,9 +163,14 @@ class RuntimeSide:
                 for inputs in some
             ]
 
+        isolation = Isolation(input_sets, queue.worker.reset)
         with self._in_one_sentence(case):
-            results = run_isolated(run, input_sets, queue.worker.reset)
-        answers = [_as_answer(model, result) for result in results]
+            for some in isolation:
+                try:
+                    isolation.ran(run(some))
+                except StageFailure as failure:
+                    isolation.failed(failure)
+        answers = [_as_answer(model, result) for result in isolation.results]
         if not isinstance(case, ExternalCase):
             return answers
         return [replace(one, error=answered(one.error)) if one.error else one for one in answers]
@@ -225,6 +231,9 @@ class RuntimeSide:
         try:
             yield
         except StageFailure as failure:
+            lack = lacking_of_machine(failure)
+            if lack is not None:
+                raise CapabilityMissing(lack) from failure
             if FELL_BACK in failure.reason:
                 raise StageFailure("runtime", case.id, _forbidden(case)) from failure
             if not isinstance(case, ExternalCase):

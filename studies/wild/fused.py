@@ -121,21 +121,21 @@ BIAS_GELU = f"h0 = MatMul(x, wq) h = {MS}@(h0, b) y = MatMul(h, wo)"
 NORM = "y = LayerNormalization <axis = -1, epsilon = 1e-5> (h, g, b)"
 SKIP = f"h = MatMul(x, wq) y = {MS}SkipLayerNormalization <epsilon = @>"
 FUSIONS = {
-    "attention": one(
+    "fused_attention": one(
         MASKED,
         QKV + SCORES + MASK + MIXED,
         f"o = {MS}Attention <num_heads = @> (x, wqkv, bqkv, mask) y = MatMul(o, wo)",
         "4",
         "8",
     ),
-    "attention_causal": one(
+    "fused_attention_causal": one(
         ROWS,
         QKV + SCORES + "t = Identity(s)" + MIXED,
         f"o = {MS}Attention <num_heads = 4, unidirectional = @> (x, wqkv, bqkv) y = MatMul(o, wo)",
         "0",
         "1",
     ),
-    "multi_head_attention": one(
+    "fused_multi_head_attention": one(
         MASKED,
         QKV + SCORES + MASK + MIXED,
         f"{QKV} o = {MS}MultiHeadAttention <num_heads = 4, scale = @> (q, k, v, , mask)"
@@ -143,7 +143,7 @@ FUSIONS = {
         "0.0",
         "0.4",
     ),
-    "packed_bias": one(
+    "fused_packed_bias": one(
         ROWS,
         QKV + SCORES + "t = Identity(s)" + MIXED,
         "q0 = MatMul(x, wq) k0 = MatMul(x, wk) v0 = MatMul(x, wv)"
@@ -151,7 +151,7 @@ FUSIONS = {
         "q0, k0",
         "k0, q0",
     ),
-    "rotary_embedding": one(
+    "fused_rotary_embedding": one(
         "(float[batch,seq,32] x) => (float[batch,4,seq,8] y)",
         f"{PLACES} {TURNS} q0 = MatMul(x, wq) q1 = Reshape(q0, heads)"
         f"q = Transpose <perm = [0, 2, 1, 3]> (q1) {turned('q', 'y')}",
@@ -162,35 +162,37 @@ FUSIONS = {
         "0",
         "1",
     ),
-    "grouped_query": Fusion(WIDE, GROUPED, grouped(), grouped(", rotary_interleaved = 1"), G),
-    "grouped_window": Fusion(WIDE, GROUPED, grouped(), grouped(", local_window_size = 4"), G),
-    "skip_norm": one(
+    "fused_grouped_query": Fusion(WIDE, GROUPED, grouped(), grouped(", rotary_interleaved = 1"), G),
+    "fused_grouped_window": Fusion(WIDE, GROUPED, grouped(), grouped(", local_window_size = 4"), G),
+    "fused_skip_norm": one(
         ROWS, f"h0 = MatMul(x, wq) h = Add(h0, x) {NORM}", f"{SKIP} (h, x, g, b)", "1e-5", "1e-3"
     ),
-    "skip_norm_bias": one(
+    "fused_skip_norm_bias": one(
         ROWS,
         f"h0 = MatMul(x, wq) h1 = Add(h0, bq) h = Add(h1, x) {NORM}",
         f"{SKIP.replace('@', '1e-5')} (h, x, g, b@)",
         ", bq",
         "",
     ),
-    "rms_norm": one(
+    "fused_rms_norm": one(
         ROWS,
         "h = MatMul(x, wq)" + root_mean_square("h"),
         "h = MatMul(x, wq) y = SimplifiedLayerNormalization <axis = -1, epsilon = @> (h, g)",
         "1e-5",
         "1e-2",
     ),
-    "skip_rms_norm": one(
+    "fused_skip_rms_norm": one(
         ROWS,
         "h0 = MatMul(x, wq) h = Add(h0, x)" + root_mean_square("h"),
         f"h = MatMul(x, wq) y = {MS}SkipSimplifiedLayerNormalization <epsilon = @> (h, x, g)",
         "1e-5",
         "1e-2",
     ),
-    "bias_gelu": one(ROWS, GELU % "", BIAS_GELU, "BiasGelu", "FastGelu"),
-    "fast_gelu": one(ROWS, GELU % ' <approximate = "tanh">', BIAS_GELU, "FastGelu", "BiasGelu"),
-    "quick_gelu": one(
+    "fused_bias_gelu": one(ROWS, GELU % "", BIAS_GELU, "BiasGelu", "FastGelu"),
+    "fused_fast_gelu": one(
+        ROWS, GELU % ' <approximate = "tanh">', BIAS_GELU, "FastGelu", "BiasGelu"
+    ),
+    "fused_quick_gelu": one(
         ROWS,
         "h = MatMul(x, wq) z = Mul(h, quick) s = Sigmoid(z) u = Mul(h, s) y = MatMul(u, wo)",
         f"h = MatMul(x, wq) u = {MS}QuickGelu <alpha = @> (h) y = MatMul(u, wo)",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from onnx_conformance.core.tolerances import shipped_approximation
+from onnx_conformance.core.tolerances import shipped
 from onnx_conformance.workers.torch.constants import constants_of
 from onnx_conformance.workers.torch.replicas import TorchReplica
 
@@ -40,5 +40,5 @@ class Backend:
         x = torch.ones(2, 3)
         with torch.inference_mode():
             plain = gate(x)
-            with TorchReplica(shipped_approximation(), "replica-1"):
+            with TorchReplica(shipped("approximation"), "replica-1"):
                 return not torch.equal(plain, gate(x))

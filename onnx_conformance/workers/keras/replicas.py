@@ -91,6 +91,11 @@ def _softplus(operation: Any, inputs: list[Any], errors: ApproximationErrors) ->
     return tf.nn.softplus(inputs[0]) * (1.0 + errors.error("softplus"))
 
 
+def _exponential(operation: Any, inputs: list[Any], errors: ApproximationErrors) -> Any:
+    """By the error of Elu, which is exp(x) - 1 below 0."""
+    return tf.exp(inputs[0]) * (1.0 + errors.error("elu"))
+
+
 def _elu(operation: Any, inputs: list[Any], errors: ApproximationErrors) -> Any:
     error = tf.where(inputs[0] < 0, errors.error("elu"), 0.0)
     return tf.nn.elu(inputs[0]) + tf.cast(error, tf.float32)
@@ -105,6 +110,7 @@ def _selu(operation: Any, inputs: list[Any], errors: ApproximationErrors) -> Any
 # Operator -> its replacement. What is not here, runtimes compute as well as TensorFlow does.
 FREE: dict[str, Replacement] = {
     "Elu": _elu,
+    "Exp": _exponential,
     "Mean": _reduced(mean_in_order),
     "Selu": _selu,
     "Sigmoid": _sigmoid,

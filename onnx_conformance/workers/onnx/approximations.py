@@ -75,10 +75,11 @@ def _shifted(errors: ApproximationErrors, node: onnx.NodeProto, exact: str, name
 
 
 def _scaled(errors: ApproximationErrors, node: onnx.NodeProto, exact: str, name: str) -> Nodes:
-    """An error that is relative."""
+    """An error that is relative; of an exponential that of Elu, which is exp(x) - 1 below 0."""
     factor = f"{name}::factor"
+    function = "elu" if node.op_type == "Exp" else node.op_type.lower()
     multiply = helper.make_node("Mul", [exact, factor], [name])
-    return [_constant(1.0 + errors.error(node.op_type.lower()), factor), multiply]
+    return [_constant(1.0 + errors.error(function), factor), multiply]
 
 
 def _below_zero(errors: ApproximationErrors, node: onnx.NodeProto, exact: str, name: str) -> Nodes:
@@ -103,6 +104,7 @@ SELU_ALPHA, SELU_GAMMA = 1.67326319, 1.05070102  # ONNX's defaults
 ERRORS: dict[str, Callable[[ApproximationErrors, onnx.NodeProto, str, str], Nodes]] = {
     "Celu": _below_zero,
     "Elu": _below_zero,
+    "Exp": _scaled,
     "Mish": _scaled,
     "Selu": _below_zero,
     "Sigmoid": _shifted,

@@ -29,7 +29,7 @@ OPEN_AXIS = "?"  # an axis without a size or a name
 # Ranges for an axis, tried in order: any size, then what networks of many strides ask for.
 RANGES = (
     Axis(), Axis(4, 24), Axis(4, 24, 2), Axis(8, 40, 8), Axis(16, 64, 16), Axis(32, 96, 32),
-    Axis(64, 128, 32), Axis(224, 288, 32), Axis(512, 1024, 128), Axis(512, 1024, 512),
+    Axis(64, 128, 32), Axis(224, 288, 32), Axis(512, 1024, 128), Axis(512, 1024, 512), Axis(1, 8),
 )  # fmt: skip
 # Sizes that an axis which is open in name alone may be fixed to inside, tried in order.
 SIZES = (32, 48, 64, 28, 80, 96, 112, 128, 16, 8, 160, 192, 224, 256, 1, 3, 299, 320, 512)

@@ -25,13 +25,20 @@ from onnx_conformance.workers.built_model import BuiltModel, FileOracle, takes_o
 from onnx_conformance.workers.onnx.agreement import absolute_error, find_oracle
 from onnx_conformance.workers.onnx.backend import digest_of, open_at
 from onnx_conformance.workers.onnx.file_axes import (
+    FileRun,
     accepted,
     namings,
     shape_of,
     with_batch,
     without_signs,
 )
-from onnx_conformance.workers.onnx.input_ranges import Graph, Range, notes_of, range_of
+from onnx_conformance.workers.onnx.input_ranges import (
+    ASSUMED_BOUND,
+    Graph,
+    Range,
+    notes_of,
+    range_of,
+)
 
 UNKNOWN_TEXT = "a text that the file does not know"
 KINDS = "fiubU"  # NumPy's kinds of numbers, truth values and text
@@ -111,17 +118,17 @@ def _shaped(path: Path, tensors: Sequence[TensorFacts], run: Any) -> InputSpecs:
         answers = careful(inputs)
         return [answers[place] for place in moving]
 
-    def fed(chosen: Mapping[str, Range]) -> InputSpecs:
+    def fed(chosen: Mapping[str, Range], taking: FileRun = moved) -> InputSpecs:
         specs = [
             TensorSpec(name, candidates[0][name], t["dtype"], domain=chosen[name].domain)
             for t in tensors
             for name in [t["name"]]
         ]
-        return accepted(specs, candidates, moved, [errors[place] for place in moving])
+        return accepted(specs, candidates, taking, [errors[place] for place in moving])
 
     for chosen in _guesses(_with_unknown_texts(ranges, fed)):
         try:
-            found = fed(chosen)
+            found = fed(chosen, finite(moved) if _has_negative(chosen) else moved)
         except UsageError as error:
             first = first or error
             continue
@@ -194,18 +201,46 @@ def survived(run: Callable[[Inputs], Any]) -> Callable[[Inputs], Any]:
     return careful if hasattr(os, "fork") else run
 
 
+def finite(run: FileRun) -> FileRun:
+    """``run``, which refuses inputs of which it makes an infinity or NaN.
+
+    Raises:
+        RuntimeError: from the function.
+    """
+
+    def answered(inputs: Inputs) -> Any:
+        found = run(inputs)
+        floating = [one for one in found if isinstance(one, np.ndarray) and one.dtype.kind == "f"]
+        if not all(np.isfinite(array).all() for array in floating):
+            raise RuntimeError("these inputs make numbers that are not finite")
+        return found
+
+    return answered
+
+
+def _has_negative(ranges: Mapping[str, Range]) -> bool:
+    """Whether a range is assumed to go below 0."""
+    return any(
+        not one.known and isinstance(one.domain, Integers) and one.domain.low < 0
+        for one in ranges.values()
+    )
+
+
 def _guesses(ranges: dict[str, Range]) -> list[dict[str, Range]]:
     """The ranges, then smaller ones where they are assumed."""
     if all(one.known for one in ranges.values()):
         return [ranges]
-    smaller = [Integers(0, 2), Integers(1, 2)]
-    why = "nothing in the file bounds it, and it refuses larger numbers"
+    why = "nothing in the file bounds it, and it refuses {} numbers"
+    smaller = [(Integers(0, ASSUMED_BOUND), "negative")] if _has_negative(ranges) else []
+    smaller += [(Integers(0, 2), "larger"), (Integers(1, 2), "larger")]
     return [ranges] + [
         {
-            name: one if one.known else Range(domain, why, known=False)
+            name: Range(domain, why.format(refused), known=False)
+            if not one.known and isinstance(one.domain, Integers)
+            else one
             for name, one in ranges.items()
         }
-        for domain in smaller
+        for domain, refused in smaller
     ]
 
 

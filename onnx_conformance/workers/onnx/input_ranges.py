@@ -25,7 +25,18 @@ LAYOUT_OPERATORS = {
 MOST_HOPS = 40  # nodes between an input and the table that it indexes
 BYTE_RANGES = {"int8": (-128, 128), "uint8": (0, 256)}
 MOST_COMPARED = 1_000  # above it, only the numbers that are compared with are tried, and one other
-ASSUMED_BOUND = 10  # whole numbers below this, where nothing in the graph bounds them
+ASSUMED_BOUND = 10  # whole numbers below this, and above its opposite, where nothing bounds them
+# Operators whose inputs say how many numbers there are, or which: no place for any whole number.
+SHAPING_OPERATORS = {
+    "ArrayFeatureExtractor": (1,), "BlackmanWindow": (0,), "CenterCropPad": (1,),
+    "Compress": (1,), "ConstantOfShape": (0,), "CumSum": (1,), "DFT": (1, 2), "Expand": (1,),
+    "Gather": (1,), "GatherElements": (1,), "GatherND": (1,), "HammingWindow": (0,),
+    "HannWindow": (0,), "Loop": (0,), "MaxUnpool": (1, 2), "MelWeightMatrix": (0, 1, 2),
+    "OneHot": (0, 1), "Pad": (1,), "Range": (0, 1, 2), "Reshape": (1,), "Resize": (2, 3),
+    "ReverseSequence": (1,), "STFT": (1, 3), "ScatterElements": (1,), "ScatterND": (1,),
+    "SequenceAt": (1,), "Slice": (1, 2, 3, 4), "Split": (1,), "Squeeze": (1,), "Tile": (1,),
+    "TopK": (1,), "Trilu": (1,), "Unsqueeze": (1,), "Upsample": (1,),
+}  # fmt: skip
 # What of a node's attributes lists the texts that it knows, and what hands texts on.
 KEYS_OF_TEXT = {"keys_strings", "keys_tensor", "cats_strings", "pool_strings"}
 TEXT_MOVES = {"StringNormalizer", "ArrayFeatureExtractor", "FeatureVectorizer"}
@@ -140,6 +151,13 @@ class Graph:
             return None
         return numpy_helper.to_array(tensor)
 
+    def shapes(self, name: str) -> bool:
+        """Whether sizes or places hang on the input's numbers."""
+        return any(
+            place in SHAPING_OPERATORS.get(node.op_type, ())
+            for node, place, _ in self._readers_of(name, lambda node, place: 0)
+        )
+
     def share(self, name: str) -> str | None:
         """The operator that takes the input as a share from 0 to 1."""
         readers = self._readers.get(name, [])
@@ -221,7 +239,8 @@ def _range_of_whole(graph: Graph, name: str, dtype: str, rank: int) -> Range:
             return Range(Choice(few), f"it is compared with {_few(compared)}")
         top = len(compared) if one_hot else max(compared) + 2  # others than it, too
         return Range(Integers(0, top), f"it is compared with {_few(compared)}")
-    return Range(Integers(0, ASSUMED_BOUND), "nothing in the file bounds it", known=False)
+    low = 0 if dtype.startswith("u") or graph.shapes(name) else -ASSUMED_BOUND
+    return Range(Integers(low, ASSUMED_BOUND), "nothing in the file bounds it", known=False)
 
 
 def _by_name(name: str, rank: int) -> Range | None:

@@ -20,7 +20,7 @@ from onnx import (
     shape_inference,
 )
 
-from onnx_conformance.core.onnx_file import every_graph
+from onnx_conformance.core.onnx_file import every_graph, is_quantised
 from onnx_conformance.workers.replica_arithmetic import SPLIT, STORED
 
 NARROW_TYPES = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16}
@@ -33,16 +33,9 @@ FLOAT_BY_DEFAULT = {
     "HannWindow": "output_datatype",
     "MelWeightMatrix": "output_datatype",
 }
-# Operators whose result is defined by a narrow type: in float64 they would be another function.
-ROUNDING_OPERATORS = (
-    "Quantize",
-    "Dequantize",
-    "QLinear",
-    "Integer",
-    "Random",
-    "Bernoulli",
-    "Multinomial",
-)
+# Operators that draw numbers. Like those that are defined by a narrow type they would be another
+# function in float64.
+DRAWING_OPERATORS = ("Random", "Bernoulli", "Multinomial")
 
 
 class NoDouble(ValueError):
@@ -71,7 +64,7 @@ def doubled(model: ModelProto) -> ModelProto:
 
 
 def _widen_node(node: NodeProto) -> None:
-    if any(word in node.op_type for word in ROUNDING_OPERATORS):
+    if is_quantised(node) or any(word in node.op_type for word in DRAWING_OPERATORS):
         name = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
         raise NoDouble(f"operator {name} has no float64 counterpart")
     _write_default(node)

@@ -43,7 +43,7 @@ from onnx_conformance.workers.torch.constants import Constants, constants_of
 from onnx_conformance.workers.torch.float64 import without_gradients
 from onnx_conformance.workers.torch.introspect import batch_norms, gradients
 from onnx_conformance.workers.torch.masked_rows import (
-    MaskedRowsAsMeans,
+    MaskedRowsOtherwise,
     left_open,
     open_between,
 )
@@ -142,7 +142,7 @@ class TorchBackend(NativeBackend):
         found = super().loop(request, mode, calls)
         if not any(name.endswith(OPEN) for row in found for name in row):
             return found
-        with MaskedRowsAsMeans():
+        with MaskedRowsOtherwise():
             others = super().loop(request, mode, calls)
         return [
             {**row, **open_between(request["model"], call, row, other)}

@@ -18,7 +18,8 @@ from onnx_conformance.workers.torch.modes import tensors_in
 
 BATCHES, BATCH_SIZE = 3, 8
 LOGIT_STD = 2.0
-FAINT_SCALE = 0.01  # below which a layer scale lets nothing of its branch through
+NORM_GAIN, BIAS = (0.7, 1.3), 0.1
+FAINT = 0.01  # below which a layer scale lets nothing of its branch through, and a bias is none
 BRANCH_GAIN = 0.3
 SMALL_SIDE = 96  # pixels; statistics barely depend on the size, the time does
 
@@ -33,6 +34,7 @@ def calibrate(module: nn.Module, shape: tuple[int | str, ...], seed: int) -> Non
     """
     generator = torch.Generator().manual_seed(seed)
     batches = _batches(module, shape, seed)
+    draw_gains_and_biases(module, seed)
     _wake_branches(module, generator)
     calibrate_norms(module, batches, generator)
     _set_head(module, batches, generator)
@@ -42,11 +44,29 @@ def calibrate_norms(module: nn.Module, batches: list[Any], generator: torch.Gene
     """Give BatchNorms seeded gains and biases, and the statistics of ``batches``, in place."""
     norms = [part for part in module.modules() if isinstance(part, _NORMS)]
     for norm in norms:
-        nn.init.uniform_(norm.weight, 0.7, 1.3, generator=generator)
+        nn.init.uniform_(norm.weight, *NORM_GAIN, generator=generator)
         nn.init.normal_(norm.bias, 0.5, 0.2, generator=generator)
     for norm in _branch_ends(module):
         norm.weight.data *= BRANCH_GAIN
     _set_statistics(module, norms, batches)
+
+
+@torch.no_grad()
+def draw_gains_and_biases(module: nn.Module, seed: int) -> None:
+    """Give gains that are 1 throughout and biases that are about 0 seeded values, in place.
+
+    A converter that drops them would make the same function. Tables of relative positions are
+    biases too; BatchNorms have draws of their own.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    for part in (one for one in module.modules() if not isinstance(one, _NORMS)):
+        for name, value in part.named_parameters(recurse=False):
+            if not value.is_floating_point() or value.numel() < 2:
+                continue
+            if name == "weight" and value.ndim == 1 and bool((value == 1).all()):
+                value.uniform_(*NORM_GAIN, generator=generator)
+            elif "bias" in name and float(value.abs().max()) < FAINT:
+                value.normal_(0.0, BIAS, generator=generator)
 
 
 def _wake_branches(module: nn.Module, generator: torch.Generator) -> None:
@@ -56,7 +76,7 @@ def _wake_branches(module: nn.Module, generator: torch.Generator) -> None:
         if not (vector and scale.is_floating_point()):
             continue
         first = float(scale.detach().flatten()[0])
-        if 0.0 < first < FAINT_SCALE and bool((scale == first).all()):
+        if 0.0 < first < FAINT and bool((scale == first).all()):
             nn.init.uniform_(scale, 0.7 * BRANCH_GAIN, 1.3 * BRANCH_GAIN, generator=generator)
 
 

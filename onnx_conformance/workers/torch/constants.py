@@ -32,6 +32,11 @@ from onnx_conformance.workers.torch.private import (
 
 _NORMS = {"native_batch_norm", "_native_batch_norm_legit", "cudnn_batch_norm", "miopen_batch_norm"}
 _NUMBERS = {"_local_scalar_dense", "item", "equal", "is_nonzero"}
+# Operators that read a tensor's sizes alone.
+_OF_SIZES = {
+    "empty_like", "full_like", "new_empty", "new_full", "new_ones", "new_zeros", "ones_like",
+    "zeros_like",
+}  # fmt: skip
 FOLLOWED = ("cond", "while_loop")  # operators of other operators
 _ERRORS = (RuntimeError, NotImplementedError, TypeError, ValueError)
 
@@ -183,7 +188,7 @@ class _ConstantTracer(OperatorMode):  # type: ignore[no-untyped-call] # of the b
 
     def compute(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Keep what the operator makes, and of what."""
-        given = tensors_in((args, kwargs))
+        given = [] if self._reads_no_number(func, args) else tensors_in((args, kwargs))
         result = func(*args, **kwargs)
         if all(tensor not in self._constants for tensor in given):
             self._note(func, args, kwargs, given, result)
@@ -198,6 +203,22 @@ class _ConstantTracer(OperatorMode):  # type: ignore[no-untyped-call] # of the b
             told = named_arguments(func, args, kwargs).get("training", False)
             self.batch_statistics += bool(told)  # to take its statistics of the batch
         return result
+
+    def _reads_no_number(self, func: Any, args: Any) -> bool:
+        """Whether an operator makes of its inputs' sizes alone what it makes: also 0 times them.
+
+        A weight that is 0, as a layer's scale may be before training, is a number like others.
+        """
+        name = func.overloadpacket.__name__
+        if name != "mul":
+            return name in _OF_SIZES
+        known = [one for one in args if not isinstance(one, torch.Tensor)]
+        known += [
+            one.item()
+            for one in tensors_in(args)
+            if not (one.ndim or one in self._places or one in self._constants)
+        ]
+        return 0 in known
 
     def compute_higher_order(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Which of its arguments the functions read is up to the model's code."""

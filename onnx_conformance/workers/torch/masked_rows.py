@@ -1,8 +1,9 @@
-"""Attention whose every key is masked: torch answers 0, other programs the mean of all values.
+"""Attention whose every key is masked: some programs answer 0, others the mean of all values.
 
 Both are right, because nothing that is read depends on it: a place that attends to nothing is
 itself padded. Which numbers of an answer hang on such places, a second run tells that computes
-their attention otherwise.
+their attention otherwise: torch's own, which masks by minus infinity and answers 0, and what a
+model computes by itself, of scores that a large number was taken from.
 """
 
 from __future__ import annotations
@@ -22,11 +23,15 @@ from onnx_conformance.workers.torch.modes import OperatorMode
 
 COMPOSED = "scaled_dot_product_attention"  # which hides the others while no gradients are recorded
 FUSED = "_scaled_dot_product_flash_attention_for_cpu"
-SOFTMAX = "_safe_softmax"  # of attention that is not fused
+SOFTMAX = ("_safe_softmax", "_softmax", "softmax")  # of attention that is not fused
+MASKED = -5e3  # no score of attention is so low; masks are -1e4, -1e9, or the lowest number
 
 
-class MaskedRowsAsMeans(OperatorMode):  # type: ignore[no-untyped-call] # of the base
-    """Within it, attention whose every key is masked gives the mean of all values."""
+class MaskedRowsOtherwise(OperatorMode):  # type: ignore[no-untyped-call] # of the base
+    """Within it, attention whose every key is masked gives the mean of all values, or 0.
+
+    The mean where torch gives 0, for a mask of minus infinity; else 0.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -41,24 +46,19 @@ class MaskedRowsAsMeans(OperatorMode):  # type: ignore[no-untyped-call] # of the
                 return result
         result = func(*args, **kwargs)
         if name == FUSED and (mask := kwargs.get("attn_mask")) is not None:
-            mean = args[2].mean(-2, keepdim=True)
-            return (self._with(result[0], _all_masked(mask), mean), *result[1:])
-        if name == SOFTMAX:
-            return self._with(result, _all_masked(args[0]), torch.tensor(1 / args[0].shape[-1]))
+            return (self._with(result[0], mask, args[2].mean(-2, keepdim=True)), *result[1:])
+        if name in SOFTMAX and args[1] in (-1, result.ndim - 1):
+            return self._with(result, args[0], torch.tensor(1 / max(1, result.shape[-1])))
         return result
 
-    def _with(
-        self, result: torch.Tensor, masked: torch.Tensor, other: torch.Tensor
-    ) -> torch.Tensor:
-        if not masked.any():
+    def _with(self, result: torch.Tensor, scores: torch.Tensor, mean: torch.Tensor) -> torch.Tensor:
+        """The result with another in the rows of a mask that is added, or of scores."""
+        highest = scores.amax(-1, keepdim=True) if scores.shape[-1] else scores[..., :0]
+        if not (highest < MASKED).any():
             return result
         self.found = True
-        return torch.where(masked, other.to(result.dtype), result)
-
-
-def _all_masked(scores: torch.Tensor) -> torch.Tensor:
-    """Which rows of a mask that is added, or of scores, are minus infinity alone."""
-    return (scores == -torch.inf).all(-1, keepdim=True)
+        other = torch.where(highest == -torch.inf, mean.to(result.dtype), 0.0)
+        return torch.where(highest < MASKED, other, result)
 
 
 def left_open(
@@ -79,7 +79,7 @@ def left_open(
         return {}
     if not _padded(model, inputs, answer):
         return {}
-    with MaskedRowsAsMeans() as mode:
+    with MaskedRowsOtherwise() as mode:
         other = again()
     return open_between(model, inputs, answer, other) if mode.found else {}
 

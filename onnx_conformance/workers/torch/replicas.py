@@ -106,6 +106,7 @@ def _elu(errors: ApproximationErrors, x: Any, y: Any, args: Any, kwargs: Any) ->
 # Operator -> the error of its output. What is not here, runtimes compute as well as torch does.
 ERRORS: dict[str, Erring] = {
     "elu": _elu,
+    "exp": _relative("elu"),  # which is exp(x) - 1 below 0
     "gelu": _gelu,
     "glu": _glu,
     "mish": _relative("mish"),

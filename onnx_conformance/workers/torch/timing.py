@@ -49,8 +49,8 @@ def make_timed_call(
 
 
 def _channels_last(module: torch.nn.Module, inputs: Tensors) -> Prepared:
-    if not any(tensor.dim() == 4 for tensor in inputs):
-        raise CapabilityMissing("channels_last is for image-shaped inputs; this model has none")
+    if not all(any(t.dim() == 4 for t in side) for side in (inputs, module.parameters())):
+        raise CapabilityMissing("channels_last is for models that convolve images; this has none")
     layout = torch.channels_last
     changed: Any = copy.deepcopy(module)  # the memory format of the original must not change
     laid = [t.contiguous(memory_format=layout) if t.dim() == 4 else t for t in inputs]

@@ -15,7 +15,7 @@ from torch import nn
 
 from onnx_conformance.core.domains import Integers, Mask
 from onnx_conformance.core.errors import UsageError
-from onnx_conformance.core.file_roles import NEXT, STEPS
+from onnx_conformance.core.file_roles import NEXT, POSITIONS, STEPS
 from onnx_conformance.core.spec import Axes, Axis, InputSpecs, TensorSpec
 from onnx_conformance.workers.torch.calling_convention import PAST, PRESENT, cache_of, of_cache
 from onnx_conformance.workers.torch.transformers_inputs import (
@@ -50,7 +50,7 @@ class DecoderFile(nn.Module):
         if self.encoded:
             answer = self._beside_encoder(ids, tensors)
         else:
-            beside = {n: tensors[n] for n in ("attention_mask", "position_ids") if n in tensors}
+            beside = {n: tensors[n] for n in ("attention_mask", POSITIONS) if n in tensors}
             past = cache_of(tensors)
             answer = self.model(ids, **{cache_name(self.model): past}, use_cache=True, **beside)
         found = {"logits": answer[0]}
@@ -136,10 +136,14 @@ def _spec(
     if name == "attention_mask" and not encoded:
         length = "past+new" if later else "new"
         return TensorSpec(name, ("batch", length), "int64", domain=Mask(side="left"))
-    if name == "position_ids" and not encoded:
-        places = Integers(0, int(getattr(config, "max_position_embeddings", 0) or 64))
-        return TensorSpec(name, ("batch", "new"), "int64", domain=places)
+    if name == POSITIONS and not encoded:
+        return _positions(config, "new")
     return caches.get(name)
+
+
+def _positions(config: Any, axis: str) -> TensorSpec:
+    places = Integers(0, int(getattr(config, "max_position_embeddings", 0) or 64))
+    return TensorSpec(POSITIONS, ("batch", axis), "int64", domain=places)
 
 
 def _sizes(model: Any, *, encoded: bool) -> dict[str, TensorSpec]:
@@ -160,12 +164,17 @@ def _sizes(model: Any, *, encoded: bool) -> dict[str, TensorSpec]:
     return specs
 
 
-def of_chain(model: Any) -> InputSpecs:
-    """The inputs of the whole model where its files are called in a row, one token at a time."""
+def of_chain(model: Any, names: Sequence[str]) -> InputSpecs:
+    """The inputs of the whole model where its files are called in a row, one token at a time.
+
+    Args:
+        names: ``position_ids`` where the files take them.
+    """
     inputs, axes = inputs_of_whole(model)
     sequence = "target" if any(spec.name == "decoder_input_ids" for spec in inputs) else "sequence"
     longer = tuple(
         (n, Axis(max(axis.low, STEPS + 1), axis.high) if n == sequence else axis)
         for n, axis in axes
     )
-    return InputSpecs(inputs, longer)
+    numbered = (_positions(model.config, sequence),) if POSITIONS in names else ()
+    return InputSpecs((*inputs, *numbered), longer)

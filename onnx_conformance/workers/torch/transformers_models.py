@@ -23,7 +23,13 @@ from onnx_conformance.core.spec import InputSpecs
 from onnx_conformance.core.text import resembling
 from onnx_conformance.inputs.batch_layout import first_call
 from onnx_conformance.inputs.recipes import Recipe
-from onnx_conformance.workers.torch.calibrate import BATCH_SIZE, BATCHES, calibrate_norms
+from onnx_conformance.workers.torch.calibrate import (
+    BATCH_SIZE,
+    BATCHES,
+    BIAS,
+    NORM_GAIN,
+    calibrate_norms,
+)
 from onnx_conformance.workers.torch.calling_convention import (
     PAST,
     ByName,
@@ -108,12 +114,18 @@ def stored_model(member: str, *, pretrained: bool) -> tuple[nn.Module, InputSpec
     local = {"local_files_only": True, "trust_remote_code": trusted}
     try:
         fields, _ = transformers.PretrainedConfig.get_config_dict(path, local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"hf:{path} is no folder, and your cache has no configuration of that name; nothing is "
+            "downloaded: give the folder that save_pretrained wrote"
+        ) from error
+    try:
         kind = _stored_class(path, fields, trusted=trusted)
         config = transformers.AutoConfig.from_pretrained(path, **local)
         _set_fields(path, config, options)
         model = kind.from_pretrained(path, config=config, weights_only=True, **local)
     except (OSError, ValueError) as error:
-        said = " ".join(str(error).split())[:200]
+        said = " ".join(str(error).split())[:200].rstrip(".")
         raise UsageError(
             f"hf:{path}: {said}; give a folder with config.json and its weights (safetensors)"
         ) from error
@@ -130,7 +142,7 @@ def _pointed(member: str) -> tuple[str, str, list[str], dict[str, Any]]:
 def _part(member: str, model: Any, part: str, names: list[str]) -> tuple[nn.Module, InputSpecs]:
     """A part of the model: by its name, as what a file stands for, or all files in a row."""
     if part == TOGETHER:
-        found = of_chain(model)
+        found = of_chain(model, names)
         return _by_name(model, [spec.name for spec in found.inputs]), found
     with_past = any(name.startswith(f"{PAST}.") for name in names)
     if part in OF_FILES or (part == WHOLE and with_past):
@@ -251,7 +263,7 @@ def _by_name(model: nn.Module, names: Sequence[str]) -> ByName:
     return ByName(model, names, ((), {**plans, "return_dict": True}), left_out)
 
 
-NORM_GAIN, NORM_BIAS, BIAS = (0.7, 1.3), 0.2, 0.1
+NORM_BIAS = 0.2
 
 
 @torch.no_grad()

@@ -19,7 +19,12 @@ from onnx_conformance.core.domains import Bounded
 from onnx_conformance.core.errors import CapabilityMissing, UsageError
 from onnx_conformance.core.spec import Preprocessing, TensorSpec
 from onnx_conformance.core.text import resembling
-from onnx_conformance.workers.torch.calibrate import LOGIT_STD, calibrate_norms, takes
+from onnx_conformance.workers.torch.calibrate import (
+    LOGIT_STD,
+    calibrate_norms,
+    draw_gains_and_biases,
+    takes,
+)
 
 SIDE = 128  # pixels of an image
 CLIPS = ((8, 56, 56), (8, 112, 112), (16, 112, 112), (16, 224, 224))  # frames and pixels, tried
@@ -151,6 +156,7 @@ def _awaken(model: Any) -> None:
     """Norms as on real activations, and class scores of which some pass the threshold."""
     generator = torch.Generator().manual_seed(0)
     batches = [[torch.rand(3, SIDE, SIDE, generator=generator) for _ in range(3)] for _ in range(2)]
+    draw_gains_and_biases(model, seed=0)
     calibrate_norms(model, batches, generator)
     heads, softmax = _class_layers(model)
     for layer in heads:

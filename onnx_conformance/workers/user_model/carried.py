@@ -6,7 +6,13 @@ from dataclasses import replace
 
 from onnx_conformance.catalog.models import Declaration
 from onnx_conformance.core.arrays import Outputs
-from onnx_conformance.core.carries import carry_problem, in_a_row, inferred_carries, marked_alike
+from onnx_conformance.core.carries import (
+    carry_problem,
+    in_a_row,
+    inferred_carries,
+    initial_problem,
+    marked_alike,
+)
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.inputs.batch_layout import native_layout
@@ -23,12 +29,13 @@ def carrying(spec: ModelSpec, declaration: Declaration, built: BuiltModel) -> Mo
     """
     declared = declaration.carries is not None
     carries = declaration.carries or () if declared else inferred_carries(spec.inputs, spec.outputs)
-    if not carries:
-        return spec
-    problem = carry_problem(spec.inputs, spec.outputs, carries)
     found = replace(spec, carries=carries)
+    problem = carry_problem(spec.inputs, spec.outputs, carries) or initial_problem(found)
+    if not carries and not problem:
+        return spec
     problem = problem or _refusal(found, built)
-    if problem and declared:
+    given = any(one.initial is not None for one in spec.inputs)
+    if problem and (declared or given):
         raise UsageError(f"model '{declaration.name}': {problem}")
     if problem:
         return spec

@@ -136,7 +136,7 @@ def _specified(declaration: Declaration, trial: SpecTrial) -> tuple[ModelSpec, A
         kernels=agreed.kernels if agreed else (),
         parameters=built.weights,
         group=trial.group,
-        unnamed=() if declaration.outputs else unnamed(names),
+        unnamed=_made_up(declaration, trial, names),
         by_values=sized_by_values(names, first.calls),
         computes=built.seen.precision or FLOAT32,
         exact=tuple(
@@ -146,6 +146,18 @@ def _specified(declaration: Declaration, trial: SpecTrial) -> tuple[ModelSpec, A
         ),
     )
     return carrying(spec, declaration, built), _fingerprint(built, [run.rows for run in runs])
+
+
+def _made_up(declaration: Declaration, trial: SpecTrial, outputs: Sequence[str]) -> tuple[str, ...]:
+    """The names that neither the declaration nor the model gave.
+
+    Those of outputs without any, and of tensors inside an argument or an answer (a cache, a dict),
+    whose names are joined with dots here. An ONNX file names all of its own.
+    """
+    inputs = () if declaration.inputs else tuple(spec.name for spec in trial.inputs)
+    answers = () if declaration.outputs else tuple(outputs)
+    joined = [name for name in (*inputs, *answers) if "." in name]
+    return (*unnamed(answers), *(joined if trial.built.framework != "onnx" else ()))
 
 
 def _outputs(

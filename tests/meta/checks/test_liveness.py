@@ -8,10 +8,12 @@ import onnx
 import pytest
 from onnx import helper
 
-from onnx_conformance.checks.function import check_liveness
+from onnx_conformance.checks.function import check_error_budget
+from onnx_conformance.checks.liveness import check_liveness
 from onnx_conformance.core.budget import Reference
 from onnx_conformance.core.spec import ModelSpec, TensorSpec
-from onnx_conformance.run.subject import DecidingTensor
+from onnx_conformance.inputs.recipes import Recipe
+from onnx_conformance.run.subject import Answer, DecidingTensor
 from tests.meta.plain_subject import CASE, plain_subject, wide_model
 
 
@@ -42,6 +44,61 @@ def subject_of(computes, moved):
 )
 def test_a_model_in_half_precision_moves_by_fewer_of_its_errors(computes, moved, outcome):
     assert check_liveness(subject_of(computes, moved)).outcome == outcome
+
+
+def beside(constant, moved, precision="float32", *, oracle=True, exact=()):
+    """A model that gives ``constant + moved * tanh(x)``, in a case of a class of precision."""
+    rounding = {"float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}
+
+    def reference(unit):
+        def answers(inputs):
+            right = constant + moved * np.tanh(inputs["x"].astype(np.float64))
+            error = constant * rounding[unit] / 2
+            native = {"y": (right + error).astype(np.float32)}
+            return Reference({"y": right if oracle else native["y"]}, native, (native,), unit)
+
+        return answers
+
+    model = replace(wide_model(8), oracle=oracle, exact=exact)
+    return plain_subject(
+        model,
+        reference(precision if precision in rounding else "float32"),
+        plain_reference=reference("float32"),
+        case=replace(CASE, precision=precision, by_model=bool(exact)),
+        weights=SimpleNamespace(constant_outputs=()),
+        **dict.fromkeys(("exporter", "fail_fast", "min_placement", "expect_dynamic")),
+        graph_level="all",
+    )
+
+
+@pytest.mark.parametrize(
+    ("subject", "outcome"),
+    [
+        (beside(300.0, 0.2, "float16"), "skipped"),
+        (beside(300.0, 0.2, "bfloat16"), "skipped"),
+        (beside(300.0, 0.2), "passed"),
+        (beside(300.0, 20.0, "float16"), "passed"),
+        (beside(1.0, 0.2, "float16"), "passed"),
+        (beside(300.0, 0.2, "float16", exact=("y",)), "passed"),  # judged in float32 besides
+        (beside(300.0, 0.2, oracle=False), "skipped"),  # allclose takes a constant for it
+        (beside(1.0, 0.2, oracle=False), "passed"),
+        (beside(300.0, 0.2, "int8"), "passed"),  # whose noise is beside the movement alone
+    ],
+    ids=lambda one: one if isinstance(one, str) else "",
+)
+def test_movement_that_the_budget_cannot_see_proves_nothing(subject, outcome):
+    result = check_liveness(subject)
+    assert result.outcome == outcome, result.reason
+    if outcome == "skipped":
+        assert "change 'y' so little beside its size" in result.reason
+
+
+def test_a_constant_passes_the_budget_where_liveness_says_so():
+    """Half of a movement that is found cannot be lost unseen; one that is not found can."""
+    for moved, found in ((0.2, False), (20.0, True)):
+        subject = beside(300.0, moved, "float16")
+        subject.run = lambda inputs, repeat=0: Answer({"y": np.full_like(inputs["x"], 300.0)})
+        assert check_error_budget(subject, Recipe("normal")).passed is not found
 
 
 def a_file(folder, operator):

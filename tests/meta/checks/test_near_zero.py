@@ -84,6 +84,10 @@ def test_a_wrong_answer_to_inputs_without_variation_that_float32_computes_is_red
         ("huge_normal", 1e9, "not_applicable"),  # no file could be right there
         ("huge_normal", np.inf, "not_applicable"),
         ("huge_normal", 1.0, "failed"),  # float32 can: the file must
+        ("tiny_normal", 1e9, "not_applicable"),  # as of peaks of an image that is nearly black
+        ("tiny_normal", 1e-9, "failed"),
+        ("onehot", 1e9, "not_applicable"),  # an image of one bright point: nearly all of it ties
+        ("onehot", 1e-9, "failed"),
     ],
 )
 def test_inputs_beyond_ordinary_ones_that_float32_cannot_compute_are_not_asked_for(

@@ -7,6 +7,7 @@ import pytest
 from onnx_conformance.checks.registry import CHECKS
 from onnx_conformance.checks.steps import _error_growth
 from onnx_conformance.core.case import Case
+from onnx_conformance.core.spec import Axis
 from tests.meta.core.test_carries import decoder
 
 
@@ -27,6 +28,15 @@ def calls(*errors):
 )
 def test_an_error_that_grows_is_told_as_growing(errors, first, words):
     assert words in _error_growth(calls(*errors), first)
+
+
+@pytest.mark.parametrize("name", ["steps", "reset", "one_pass", "chunks", "mask", "generation"])
+def test_a_file_that_fixes_the_size_of_the_past_is_asked_for_no_calls_in_a_row(name):
+    model = decoder()
+    object.__setattr__(model, "axes", (("past", Axis(8, 8)), ("new", Axis(1, 3))))
+    result = CHECKS[name].function(SimpleNamespace(model=model, seed=0))
+    assert result.outcome == "not_applicable"
+    assert "the file fixes the size of a state" in result.reason
 
 
 def test_models_with_memory_alone_require_it():

@@ -23,6 +23,7 @@ defaults:
   liveness:
     dead_share: 0.1
     moving_share: 0.1
+    missing_share: 0.5
     coarse_minimum: 50.0
     minimum: 1000.0
   allclose:
@@ -74,6 +75,8 @@ defaults:
     elu: 0.75
     softplus: 2.75
     mish: 4.25
+  padding:
+    own_error: 64.0
   oracle:
     rounding_ulp: 256.0
     noise_factor: 16.0

@@ -1,7 +1,11 @@
 """Whole runs of folders: each file beside its namesake, and all of them in a row."""
 
+from pathlib import Path
+from types import SimpleNamespace
+
 import pytest
 
+from onnx_conformance.plugin import registration
 from tests.meta.running import run_suite
 from tests.meta.workers.test_composition import folder_of
 
@@ -43,3 +47,16 @@ def test_without_roles_a_line_says_what_is_not_judged(folders, tmp_path):
     ran = run_suite(tmp_path, *OPTIONS, *sides)
     assert "the 2 files are judged one by one, and what one hands to another is not" in ran.text
     assert len(verdicts(ran)) == 2
+
+
+def test_several_files_beside_a_checkpoint_take_what_the_first_takes(tmp_path, monkeypatch):
+    looked_at = []
+    monkeypatch.setattr(registration, "folder_of", lambda places, *rest: looked_at.append(places))
+    files = [str(tmp_path / f"{number}.onnx") for number in range(2)]
+    for path in files:
+        Path(path).touch()
+    options = {"artifact": files, "artifact_limit": [], "no_cache": True, "model": ["hf:mine"]}
+    registration._folders(
+        SimpleNamespace(option=SimpleNamespace(help=False), getoption=options.get)
+    )
+    assert looked_at == [(files[0],)]

@@ -9,7 +9,7 @@ from onnx import TensorProto, helper
 
 from onnx_conformance.catalog.models import resolve_model
 from onnx_conformance.core.settings import Settings
-from onnx_conformance.core.tolerances import shipped_approximation
+from onnx_conformance.core.tolerances import shipped
 from onnx_conformance.inputs.recipes import Recipe
 from onnx_conformance.run.cache_keys import model_request, outputs_key
 from onnx_conformance.workers.replica_arithmetic import mean_in_order
@@ -74,7 +74,7 @@ def grid():
 def test_the_runtime_stays_within_its_bound(apply, operator):
     entry, function, unit = APPROXIMATED[operator]
     x = grid() if operator == "Sigmoid" else grid()[np.abs(grid()) > 1e-3]
-    exact, bound = x.astype(np.float64), shipped_approximation()[entry]
+    exact, bound = x.astype(np.float64), shipped("approximation")[entry]
     error = np.abs(apply(operator, x) - function(exact)) / np.abs(unit(exact)) / ULP
     worst = error[exact < 0].max() if entry == "elu" else error.max()
     assert bound / 2 < worst <= bound
@@ -135,17 +135,17 @@ def without(request, tmp_path_factory, worker_of):
 
 
 def test_other_models_keep_their_noise_floor_bit_for_bit(without):
-    assert (without() == without(approximation=shipped_approximation())).all()
+    assert (without() == without(approximation=shipped("approximation"))).all()
 
 
 def test_the_bounds_are_part_of_the_replicas_keys_and_of_no_others():
     def key(precisions, approximation):
         return outputs_key("model", "weights", "inputs", precisions, 1, approximation)
 
-    looser = {**shipped_approximation(), "tanh": 9.0}
+    looser = {**shipped("approximation"), "tanh": 9.0}
     both = ("float64", REPLICA)
-    assert key(both, looser) != key(both, shipped_approximation())
-    assert key(("float32",), looser) == key(("float32",), shipped_approximation())
+    assert key(both, looser) != key(both, shipped("approximation"))
+    assert key(("float32",), looser) == key(("float32",), shipped("approximation"))
 
 
 # -- both sides, in whole runs ------------------------------------------------------------------

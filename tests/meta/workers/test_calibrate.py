@@ -42,3 +42,16 @@ def test_layer_scales_of_untrained_models_let_their_branches_through(scale, woke
     if woken:
         few, many = model(torch.randn(2, 3, 2, 2))
         assert (few - many).abs().max() > 0.1
+
+
+def test_every_gain_and_bias_that_is_not_trained_matters():
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(
+        torch.nn.Flatten(), torch.nn.Linear(12, 8), torch.nn.LayerNorm(8), torch.nn.Linear(8, 3)
+    )
+    torch.nn.init.zeros_(model[1].bias)
+    trained = model[1].weight.clone()
+    calibrate(model.eval(), ("batch", 3, 2, 2), seed=0)
+    for vector in (model[1].bias, model[2].weight, model[2].bias):
+        assert vector.std() > 0.03
+    assert torch.equal(model[1].weight, trained)

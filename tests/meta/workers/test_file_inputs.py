@@ -96,10 +96,29 @@ def test_what_nothing_bounds_is_assumed_and_reported(tmp_path):
     nodes = [helper.make_node("Cast", ["x"], ["y"], to=FLOAT)]
     path = saved(tmp_path / "m.onnx", nodes, [("x", INT32, [-1, 3])])
     built = file_model(path, 1)
-    assert built.inputs == (TensorSpec("x", ("batch_size", 3), "int32", domain=Integers(0, 10)),)
+    assert built.inputs == (TensorSpec("x", ("batch_size", 3), "int32", domain=Integers(-10, 10)),)
     (note,) = built.notes
     assert "nothing in the file bounds it" in note
     assert 'TensorSpec("x", (' in note
+
+
+@pytest.mark.parametrize(
+    ("operator", "low"),
+    [
+        ("Neg", -10),
+        ("Log", 0),  # of which a negative number makes NaN; 0 makes an infinity, as it did before
+        ("ConstantOfShape", 1),  # sizes hang on it, and of none there is nothing to compare
+    ],
+)
+def test_negative_numbers_are_fed_where_they_mean_something(tmp_path, operator, low):
+    nodes = [
+        helper.make_node("Cast", ["x"], ["cast"], to=INT64 if "Shape" in operator else FLOAT),
+        helper.make_node(operator, ["cast"], ["y"]),
+    ]
+    path = saved(tmp_path / "m.onnx", nodes, [("x", INT32, [2])])
+    domain = file_model(path, 1).inputs[0].domain
+    assert isinstance(domain, Integers)
+    assert domain.low == low
 
 
 def test_declared_inputs_come_before_any_guess(tmp_path):

@@ -5,7 +5,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from onnx_conformance.core.compute_modes import REPLICAS  # noqa: E402
-from onnx_conformance.core.tolerances import shipped_approximation  # noqa: E402
+from onnx_conformance.core.tolerances import shipped  # noqa: E402
 from onnx_conformance.workers.torch.replicas import TorchReplica  # noqa: E402
 
 pytestmark = pytest.mark.slow
@@ -27,7 +27,7 @@ def error(transform, length):
     x = torch.randn(2, 4, length, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         exact = transform(x.double())
-        with TorchReplica(shipped_approximation(), REPLICAS[0]):
+        with TorchReplica(shipped("approximation"), REPLICAS[0]):
             found = transform(x)
     assert found.dtype == torch.float32
     return float((found - exact).abs().max() / exact.square().mean().sqrt()) / ULP
@@ -51,7 +51,7 @@ def test_another_transform_is_far_out_of_that_budget(length):
 
 def test_a_transform_that_is_too_long_is_left_as_it_is():
     x = torch.randn(1, 4096)
-    with torch.inference_mode(), TorchReplica(shipped_approximation(), REPLICAS[0]):
+    with torch.inference_mode(), TorchReplica(shipped("approximation"), REPLICAS[0]):
         found = torch.fft.fft(x)
     assert torch.equal(found, torch.fft.fft(x))
 
@@ -72,6 +72,6 @@ def test_a_wrong_spectrogram_of_400_is_out_of_its_budget(wrong):
     x = torch.randn(8, 1200, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         exact = log_power(x.double())
-        with TorchReplica(shipped_approximation(), REPLICAS[0]):
+        with TorchReplica(shipped("approximation"), REPLICAS[0]):
             error = (log_power(x) - exact).norm()
         assert (log_power(x.double(), **wrong) - exact).norm() > FACTOR * error

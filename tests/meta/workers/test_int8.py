@@ -184,6 +184,16 @@ def test_a_file_in_float32_is_not_judged_as_int8(subject, tmp_path, operator, re
     assert "nothing in the file is quantised" in result.reason
 
 
+@pytest.mark.parametrize(
+    "operator",
+    ["MatMulNBits", "MatMulBnb4", "QMoE", "MatMulIntegerToFloat", "DynamicQuantizeMatMul", "QGemm"],
+)
+def test_com_microsofts_quantised_operators_are_known(subject, tmp_path, operator):
+    judged = subject(0, noisy)
+    judged.artifact = _written(tmp_path / "m.onnx", operator, "other")
+    assert check_sqnr(judged).passed
+
+
 def test_a_constant_answer_has_no_signal(subject):
     dead = subject(0, noisy)
     flat = {"output": np.ones((10, 10), np.float32)}

@@ -19,14 +19,28 @@ LENGTHS = (6, 4, 2)  # of samples of six places
 
 
 class Windowed(torch.nn.Module):
-    """Two layers of attention to the place itself and the one before it."""
+    """Two layers of attention to the place itself and the one before it.
+
+    Args:
+        fill: what is added to scores that are masked; None for torch's own attention.
+    """
+
+    def __init__(self, fill=None):
+        super().__init__()
+        self.fill = fill
+
+    def attend(self, x, kept):
+        if self.fill is None:
+            return torch.nn.functional.scaled_dot_product_attention(x, x, x, kept)
+        scores = x @ x.transpose(1, 2) / 2 + torch.where(kept, 0.0, self.fill).to(x.dtype)
+        return torch.nan_to_num(scores.softmax(-1)) @ x
 
     def forward(self, x, mask):
         places = torch.arange(x.shape[1])
         near = (places - places[:, None]).abs() * 2 - (places > places[:, None]).int() < 3
         kept = near & (places <= places[:, None]) & (mask[:, None] != 0)
         for _ in range(2):
-            x = x + torch.nn.functional.scaled_dot_product_attention(x, x, x, kept)
+            x = x + self.attend(x, kept)
         return {"y": x, "mean": (x * mask[..., None]).mean(1)}
 
 
@@ -63,22 +77,37 @@ def test_what_was_left_open_is_so_in_the_state_of_later_calls(tmp_path):
     assert "y" + OPEN not in later
 
 
-@pytest.fixture(scope="module")
-def answer(tmp_path_factory):
+def added():
+    return Windowed(-1e9)
+
+
+def lowest():
+    return Windowed(float(np.finfo(np.float32).min))
+
+
+def infinite():
+    return Windowed(-np.inf)
+
+
+@pytest.fixture(
+    scope="module", params=[Windowed, added, lowest, infinite], ids=lambda one: one.__name__
+)
+def answer(request, tmp_path_factory):
+    builder = request.param
     inputs = (
         TensorSpec("x", ("batch", "places", 4)),
         TensorSpec("mask", ("batch", "places"), "int64", domain=Mask()),
     )
-    one = Declaration("windowed", Windowed, inputs=inputs)
-    spec = specify(one, f"{__name__}:Windowed", (), "calibrated", 0, threads=None)
-    request = model_request(spec, Settings())
+    one = Declaration("windowed", builder, inputs=inputs)
+    spec = specify(one, f"{__name__}:{builder.__name__}", (), "calibrated", 0, threads=None)
+    model = model_request(spec, Settings())
     backend, path = TorchBackend(1), str(tmp_path_factory.mktemp("native") / "weights.npz")
-    backend.prepare(request, path)
+    backend.prepare(model, path)
     x = np.random.default_rng(0).standard_normal((3, 6, 4)).astype(np.float32)
     mask = (np.arange(6) < np.array(LENGTHS)[:, None]).astype(np.int64)
 
     def run(mask, precision="float32"):
-        asked = NativeRequest(model=request, weights=path)
+        asked = NativeRequest(model=model, weights=path)
         return backend.run(asked, precision, [{"x": x, "mask": mask}])[0]
 
     return run(mask), run(np.ones_like(mask)), run(mask, "float64")

@@ -227,3 +227,40 @@ def test_both_branches_and_the_body_of_a_loop_are_read(make):
     found = constants_of(make().eval(), [(X,)])
     assert found.idle == {"spare.weight", "spare.bias"}
     assert not found.constant_outputs
+
+
+class OfSizes(torch.nn.Module):
+    """Its second output is 1 for each sample, in the words of ``write``."""
+
+    def __init__(self, write):
+        super().__init__()
+        self.scale, self.write = torch.nn.Parameter(torch.tensor(0.0)), write
+
+    def forward(self, x):
+        return 2 * x, self.write(self, x[:, 0])
+
+
+@pytest.mark.parametrize(
+    ("write", "constant"),
+    [
+        (lambda net, x: 1 + 0 * x, True),
+        (lambda net, x: x * 0.0 + 1, True),
+        (lambda net, x: torch.ones_like(x), True),
+        (lambda net, x: x.new_full(x.shape, 1.0), True),
+        (lambda net, x: 1 + net.scale * x, False),  # a weight that is 0 now
+        (lambda net, x: 1 + 0 * x + 1e-9 * x, False),
+        (lambda net, x: torch.zeros_like(x) + x, False),
+    ],
+)
+def test_what_follows_the_batch_alone_is_constant(write, constant):
+    found = constants_of(OfSizes(write).eval(), [(X,)])
+    assert found.constant_outputs == ((1,) if constant else ())
+
+
+def test_a_table_of_zeros_that_an_input_is_written_to_is_no_constant():
+    def write(net, x):
+        table = torch.zeros_like(x)
+        table[:1] = x[:1]
+        return table
+
+    assert constants_of(OfSizes(write).eval(), [(X,)]).constant_outputs == ()

@@ -10,7 +10,7 @@ from onnx_conformance.core.domains import Choice
 from onnx_conformance.core.settings import Settings
 from onnx_conformance.core.spec import ModelSpec, TensorSpec
 from onnx_conformance.core.ties import CANDIDATES, answered
-from onnx_conformance.core.tolerances import shipped_approximation
+from onnx_conformance.core.tolerances import shipped
 from onnx_conformance.inputs.recipes import Recipe
 from onnx_conformance.run.cache_keys import model_request
 from onnx_conformance.workers.replica_arithmetic import LANES, sum_in_lanes
@@ -39,7 +39,7 @@ def compute(worker, tmp_path):
         )
 
         def run(compute_mode, input_set):
-            request = {"model": model, "weights": path, "approximation": shipped_approximation()}
+            request = {"model": model, "weights": path, "approximation": shipped("approximation")}
             arguments = {"request": request, "mode": compute_mode, "input_sets": [input_set]}
             return worker.call("run", LIMIT, **arguments)[0]
 

@@ -170,6 +170,14 @@ def test_files_in_a_row_are_the_whole_model():
     assert not spec.carries
 
 
+def test_all_files_in_a_row_take_positions_where_one_of_them_does():
+    without, taken = (
+        shapes(spec_of(f"LlamaForCausalLM,part=files_together{names}").inputs)
+        for names in ("", ",inputs=position_ids")
+    )
+    assert taken == {**without, "position_ids": ("batch", "sequence")}
+
+
 @pytest.mark.parametrize("place", ["nowhere", "file.bin"])
 def test_a_folder_that_is_none_is_told(tmp_path, place):
     (tmp_path / "file.bin").write_bytes(b"weights")
