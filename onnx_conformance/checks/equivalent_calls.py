@@ -12,7 +12,7 @@ from onnx_conformance.checks.registry import FAITHFUL, register_check
 from onnx_conformance.checks.steps import WITH_MEMORY, state_is_fixed
 from onnx_conformance.checks.verdict import limits_for, result_of
 from onnx_conformance.core.arrays import Outputs
-from onnx_conformance.core.budget import Reference, largest_noise_floor
+from onnx_conformance.core.budget import Reference
 from onnx_conformance.core.comparison import structure_problem
 from onnx_conformance.core.judgement import judge_outputs
 from onnx_conformance.core.results import CheckResult, failed, not_applicable, skipped
@@ -97,11 +97,12 @@ def _judge_equivalent(subject: Subject, name: str) -> CheckResult:
     if not specs:
         return not_applicable(name, f"native's own answers to {one.label} differ from {one.other}")
     joined = Reference(wanted, native, tuple(replicas), reference.unit, reference.choices)
-    limits, floor = limits_for(subject), largest_noise_floor(joined, specs)
-    if limits.measure == "score" and floor > limits.rule["maximum_noise_floor"]:
+    limits = limits_for(subject)
+    noise = limits.excessive_noise(joined, specs)
+    if noise:
         return skipped(
             name,
-            f"{joined.unit} itself errs by {floor:.2g} of the output on {one.label}: they prove "
+            f"{joined.unit} itself errs by {noise:.2g} of the output on {one.label}: they prove "
             "nothing",
         )
     got = one.answered(model, answer.outputs, one.asked)

@@ -17,7 +17,7 @@ from onnx_conformance.checks.registry import FAITHFUL, register_check
 from onnx_conformance.checks.steps import WITH_MEMORY, state_is_fixed
 from onnx_conformance.checks.verdict import limits_for
 from onnx_conformance.core.arrays import Array, Outputs
-from onnx_conformance.core.budget import Reference, largest_noise_floor
+from onnx_conformance.core.budget import Reference
 from onnx_conformance.core.carries import generates
 from onnx_conformance.core.comparison import structure_problem
 from onnx_conformance.core.domains import Integers
@@ -124,8 +124,8 @@ def _compared(
     if problem:
         return failed("generation", f"{label}: {problem}", inputs=label)
     limits = limits_for(subject)
-    noise = largest_noise_floor(reference, greedy.specs(subject.model, len(loop.calls)))
-    if limits.measure == "score" and noise > limits.rule["maximum_noise_floor"]:
+    noise = limits.excessive_noise(reference, greedy.specs(subject.model, len(loop.calls)))
+    if noise:
         return skipped(
             "generation",
             f"{reference.unit} itself errs by {noise:.2g} of the logits: {label} prove nothing",

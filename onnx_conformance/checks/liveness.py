@@ -125,9 +125,10 @@ def _with_less_movement(
 ) -> Iterator[Outputs]:
     """Native's answers, each number nearer by ``share`` to its mean over all samples."""
     samples = stacked(reference.oracle[name] for reference in references)
+    known = np.isfinite(samples)  # a mask may leave out another class in each sample
+    mean = np.where(known, samples, 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
     with np.errstate(invalid="ignore"):  # infinity less infinity
-        nearer = samples + share * (samples.mean(axis=0) - samples)
-    nearer = np.where(np.isfinite(nearer), nearer, samples)
+        nearer = np.where(known, samples + share * (mean - samples), samples)
     start = 0
     for reference in references:
         wanted = reference.native[name]

@@ -13,12 +13,12 @@ from onnx_conformance.checks.verdict import (
     limits_for,
     result_of,
 )
-from onnx_conformance.core.budget import Reference, largest_noise_floor
+from onnx_conformance.core.budget import Reference
 from onnx_conformance.core.case import Case
 from onnx_conformance.core.judgement import Judgement, judge_outputs
 from onnx_conformance.core.results import CheckResult, failed, not_applicable, passed, skipped
 from onnx_conformance.core.spec import ModelSpec
-from onnx_conformance.inputs.families import FAMILIES, InputPlan
+from onnx_conformance.inputs.families import InputPlan, input_family
 from onnx_conformance.inputs.loops import LEAST_CALLS, Loop, judged_at, loops, of_call
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.run.subject import Answer, Subject
@@ -27,16 +27,14 @@ WITH_MEMORY = Case("decoder_with_cache", "torch_dynamo", 18, "cpu")  # examples/
 GROWS = 2.0  # times its error at the first wrong call, above which an error is called growing
 
 
+@input_family("loops")
 def _loops_plan(model: ModelSpec, seed: int) -> InputPlan:
     return InputPlan(sweep=tuple(loops(model, seed).values()))
 
 
+@input_family("loops_again")
 def _again_plan(model: ModelSpec, seed: int) -> InputPlan:
     return InputPlan(repeats=tuple(loops(model, seed).values()))
-
-
-FAMILIES.register("loops", _loops_plan)
-FAMILIES.register("loops_again", _again_plan)
 
 
 @dataclass(frozen=True)
@@ -145,10 +143,11 @@ def _judge(subject: Subject, name: str, ran: LoopRun) -> CheckResult:
         if exact.outcome == "failed":
             return exact
     if len(found) < LEAST_CALLS:
-        floor = largest_noise_floor(ran.reference, judged_at(subject.model, len(found)))
+        specs = judged_at(subject.model, len(found))
+        noise = limits_for(subject).excessive_noise(ran.reference, specs)
         return skipped(
             name,
-            f"{ran.reference.unit} itself errs by {floor:.2g} of the output at call "
+            f"{ran.reference.unit} itself errs by {noise:.2g} of the output at call "
             f"{len(found) + 1} of {ran.label}: they prove nothing",
         )
     worst = max(found, key=lambda one: one.severity)
@@ -168,10 +167,8 @@ def _judged_calls(subject: Subject, ran: LoopRun) -> Iterator[Judgement]:
     assert outputs is not None
     for place in range(len(ran.loop.calls)):
         specs = judged_at(subject.model, place)
-        if limits.measure == "score":
-            most = limits.rule["maximum_noise_floor"]
-            if largest_noise_floor(ran.reference, specs) > most:
-                return
+        if limits.excessive_noise(ran.reference, specs):
+            return
         yield judge_outputs(ran.reference, outputs, specs, limits)
 
 

@@ -244,7 +244,7 @@ def export(name, target):
 
 def plain_file(name):
     """A builder of the plain file of a fusion."""
-    return lambda: written(FUSIONS[name], FUSIONS[name].plain, FOLDER / f"{name}.onnx")
+    return lambda: written(FUSIONS[name], FUSIONS[name].plain, FOLDER / f"{name}.plain.onnx")
 
 
 for _name in FUSIONS:

@@ -432,32 +432,6 @@ def axial_attention():
     return Axial()
 
 
-class FourierOperator(nn.Module):
-    """FNO: complex weights on the lowest modes of a field."""
-
-    def __init__(self):
-        super().__init__()
-        self.lift, self.lower, self.skip = (
-            nn.Conv2d(3, 4, 1),
-            nn.Conv2d(4, 1, 1),
-            nn.Conv2d(4, 4, 1),
-        )
-        self.w = nn.Parameter(torch.randn(2, 4, 4, 3, 3, dtype=torch.cfloat) / 4)
-
-    def forward(self, field):
-        x = self.lift(field)
-        s = torch.fft.rfft2(x)
-        out = torch.zeros(x.shape[0], 4, 16, 9, dtype=torch.cfloat, device=x.device)
-        out[:, :, :3, :3] = torch.einsum("bixy,ioxy->boxy", s[:, :, :3, :3], self.w[0])
-        out[:, :, -3:, :3] = torch.einsum("bixy,ioxy->boxy", s[:, :, -3:, :3], self.w[1])
-        return self.lower(F.gelu(torch.fft.irfft2(out, s=(16, 16)) + self.skip(x)))
-
-
-@register_model("fourier_operator", inputs=[TensorSpec("field", ("batch", 3, 16, 16))])
-def fourier_operator():
-    return FourierOperator()
-
-
 class GlobalFilter(nn.Module):
     """GFNet: real parameters seen as complex ones multiply a spectrum."""
 

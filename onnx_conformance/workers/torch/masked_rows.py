@@ -21,7 +21,8 @@ from onnx_conformance.core.ties import OPEN, SUFFIXES
 from onnx_conformance.inputs.padding import grown_axes, padded_places
 from onnx_conformance.workers.torch.modes import OperatorMode
 
-COMPOSED = "scaled_dot_product_attention"  # which hides the others while no gradients are recorded
+# These hide the others while no gradients are recorded.
+COMPOSED = ("scaled_dot_product_attention", "_scaled_dot_product_attention_math")
 FUSED = "_scaled_dot_product_flash_attention_for_cpu"
 SOFTMAX = ("_safe_softmax", "_softmax", "softmax")  # of attention that is not fused
 MASKED = -5e3  # no score of attention is so low; masks are -1e4, -1e9, or the lowest number
@@ -39,7 +40,7 @@ class MaskedRowsOtherwise(OperatorMode):  # type: ignore[no-untyped-call] # of t
 
     def compute(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         name = func.overloadpacket.__name__
-        if name == COMPOSED:
+        if name in COMPOSED:
             with self:
                 result = func.decompose(*args, **kwargs)
             if result is not NotImplemented:

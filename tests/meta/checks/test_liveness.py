@@ -93,6 +93,22 @@ def test_movement_that_the_budget_cannot_see_proves_nothing(subject, outcome):
         assert "change 'y' so little beside its size" in result.reason
 
 
+@pytest.mark.parametrize(("moved", "outcome"), [(20.0, "passed"), (0.2, "skipped")])
+def test_a_mask_that_leaves_out_another_class_in_each_sample_hides_no_movement(moved, outcome):
+    found = beside(300.0, moved, "float16")
+
+    def masked(of):
+        def answers(inputs):
+            rows, out = of(inputs), inputs["x"] > 0.0
+            ways = [{"y": np.where(out, -np.inf, way["y"])} for way in (rows.oracle, rows.native)]
+            return Reference(ways[0], ways[1], (ways[1],), rows.unit)
+
+        return answers
+
+    found.reference, found.plain_reference = masked(found.reference), masked(found.plain_reference)
+    assert check_liveness(found).outcome == outcome
+
+
 def test_a_constant_passes_the_budget_where_liveness_says_so():
     """Half of a movement that is found cannot be lost unseen; one that is not found can."""
     for moved, found in ((0.2, False), (20.0, True)):

@@ -12,6 +12,7 @@ from onnx_conformance.core.spec import Axis, TensorSpec
 from onnx_conformance.core.ties import OPEN, choices_in
 from onnx_conformance.run.cache_keys import model_request
 from onnx_conformance.workers.torch.backend import TorchBackend
+from onnx_conformance.workers.torch.masked_rows import MaskedRowsOtherwise
 from onnx_conformance.workers.user_model.describe import specify
 
 pytestmark = pytest.mark.slow
@@ -136,3 +137,21 @@ def test_any_finite_number_is_right_there_and_nowhere_else(answer, place, value,
     settled = found.settled(answer[0]["y"], got, 0.0)
     assert np.array_equal(settled, got, equal_nan=True) is kept
     assert np.array_equal(settled, answer[0]["y"]) is not kept
+
+
+@pytest.mark.parametrize("width", [4, 2])
+def test_attention_is_computed_otherwise_whichever_kernel_torch_takes(width):
+    """Values of another width than the keys (DeepSeek's) are no matter for the fused one."""
+    query, keys, values = (
+        torch.randn(1, 2, 3, 4),
+        torch.randn(1, 2, 5, 4),
+        torch.randn(1, 2, 5, width),
+    )
+    mask = torch.arange(3)[:, None] > torch.zeros(5)
+    with torch.inference_mode():
+        native = torch.nn.functional.scaled_dot_product_attention(query, keys, values, mask)
+        with MaskedRowsOtherwise() as mode:
+            other = torch.nn.functional.scaled_dot_product_attention(query, keys, values, mask)
+    assert mode.found
+    assert torch.allclose(other[:, :, 0], values.mean(2))
+    assert torch.allclose(other[:, :, 1:], native[:, :, 1:])
