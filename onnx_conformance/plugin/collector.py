@@ -26,7 +26,7 @@ from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.files import refuse_unwritable, remove_earlier
 from onnx_conformance.core.results import NOT_APPLICABLE, SKIPPED
 from onnx_conformance.core.text import count_of
-from onnx_conformance.diagnose.messages import short_message
+from onnx_conformance.diagnose.messages import short_message, summary_line
 from onnx_conformance.perf.options import PerfRun
 from onnx_conformance.plugin.progress import Progress
 from onnx_conformance.plugin.typed_command import typed_command, whole_run_of
@@ -157,7 +157,7 @@ class Collector:
         self.facts.setdefault(case.id, {}).update(row.pop("facts", CaseFacts()))
         self.probes.update(row.pop("probes", {}))
         if self.config.option.verbose <= 0 and _repeats(row, self.rows.get(case, [])):
-            _shorten(report)
+            _shorten(report, row["message"])
             self.shortened = True
         self.rows.setdefault(case, []).append(row)
         if self.progress is not None:
@@ -296,8 +296,11 @@ def _by_numbers(row: CheckRow) -> bool:
     return row["outcome"] == "failed" and row["score"] is not None
 
 
-def _shorten(report: pytest.TestReport) -> None:
+def _shorten(report: pytest.TestReport, message: str) -> None:
     """Print less of a failure; its row, and so every report file, has the whole message."""
+    crash = getattr(report.longrepr, "reprcrash", None)
+    if crash is not None:  # pytest's last lines, which begin with the test's id
+        crash.message = summary_line(short_message(message))
     text = getattr(report.longrepr, "reprtraceback", None)
     for entry in getattr(text, "reprentries", ()):
         entry.lines = short_message("\n".join(entry.lines)).splitlines()

@@ -233,7 +233,7 @@ def _unknown_classifiers(names: Iterable[str]) -> dict[str, str]:
     known = {name for source in sources for name in REGISTERED.findall(source)}
     members = {name: name.partition(":")[2] for name in asked}
     return {
-        name: f"torchvision has no classification model '{member}'{resembling(member, known)}"
+        name: f"torchvision has no model '{member}'{resembling(member, known)}"
         for name, member in members.items()
         if known and member not in known
     }

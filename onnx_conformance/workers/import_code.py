@@ -68,11 +68,12 @@ def _importing(what: str) -> Iterator[None]:
     except UsageError:
         raise
     except (Exception, SystemExit) as error:
-        more = "run it by itself with this environment's Python"
-        if what.endswith(".py"):
-            more = f"to see more, run it by itself: {_library()}{sys.executable} {what}"
+        alone = what if what.endswith(".py") else f"-c 'import {what}'"
+        more = f"to see more, run it by itself: {_library()}{sys.executable} {alone}"
+        if isinstance(error, ModuleNotFoundError) and not line_of(error):
+            more = f"correct the name, or install it into {sys.prefix}"
         raise UsageError(
-            f"{what} cannot be imported: {type(error).__name__}: {error}{_where(error)}; {more}"
+            f"{what} cannot be imported: {type(error).__name__}: {error}{line_of(error)}; {more}"
         ) from error
 
 
@@ -81,7 +82,7 @@ def _library() -> str:
     return "" if INSTALLED else f"PYTHONPATH={PACKAGE.parent} "
 
 
-def _where(error: BaseException) -> str:
+def line_of(error: BaseException) -> str:
     """The last line of the user's that was reached."""
     line, trace = "", error.__traceback__
     while trace is not None:

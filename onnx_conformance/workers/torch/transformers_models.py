@@ -194,7 +194,7 @@ def _class(name: str) -> Any:
         raise UsageError(f"{name}: '{field}' is no field=value of its configuration")
     found = getattr(transformers, name, None)
     if found is None or getattr(found, "config_class", None) is None:
-        known = [one for one in dir(transformers) if one[0].isupper()]
+        known = [one for one in dir(transformers) if one.endswith("Model") or "For" in one]
         raise UsageError(f"transformers has no model class '{name}'{resembling(name, known)}")
     return found
 

@@ -64,7 +64,7 @@ def torchvision_classifier(member: str, *, pretrained: bool) -> Any:
     known = torchvision.models.list_models(module=torchvision.models)
     if member not in known:
         close = resembling(member, known)
-        raise UsageError(f"torchvision has no classification model '{member}'{close}")
+        raise UsageError(f"torchvision has no model '{member}'{close}")
     return _of_torchvision(member, pretrained)
 
 
@@ -107,6 +107,9 @@ def _of_task(member: str, pretrained: bool, **options: int) -> Any:
     """A model of a task; without trained weights, those of its backbone are not fetched either."""
     import torchvision
 
+    known = torchvision.models.list_models()
+    if member not in known:
+        raise UsageError(f"torchvision has no model '{member}'{resembling(member, known)}")
     builder = torchvision.models.get_model_builder(member)
     if not pretrained and "weights_backbone" in inspect.signature(builder).parameters:
         return _of_torchvision(member, pretrained, weights_backbone=None, **options)

@@ -13,6 +13,7 @@ from onnx_conformance.catalog.models import Declaration
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.spec import TensorSpec
 from onnx_conformance.workers.built_model import BuiltModel, UserModels
+from onnx_conformance.workers.import_code import line_of
 from onnx_conformance.workers.native import call_builder
 from onnx_conformance.workers.server import load_object
 
@@ -33,7 +34,7 @@ def build(declaration: Declaration, arguments: tuple[str, ...], weights: str, se
     except (Exception, SystemExit) as error:
         raise UsageError(
             f"model '{declaration.name}' cannot be built: {type(error).__name__}: {error}"
-            f"{_lost(error)}"
+            f"{line_of(error)}{_lost(error)}"
         ) from error
     for framework, models in _imported():
         models.restore(before.get(framework.name))

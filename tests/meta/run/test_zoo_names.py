@@ -13,8 +13,13 @@ pytestmark = pytest.mark.skipif(
 
 
 def test_an_unknown_classifier_is_refused_with_those_that_resemble_it():
-    with pytest.raises(UsageError, match=r"no classification model 'resnet19'; close: resnet18"):
+    with pytest.raises(UsageError, match=r"no model 'resnet19'; close: resnet18"):
         adopt([], ["torchvision:resnet19"])
+
+
+def test_one_that_resembles_none_is_refused_with_some_that_there_are():
+    with pytest.raises(UsageError, match=r"no model 'nope'; it has alexnet, .* and \d+ more"):
+        adopt([], ["torchvision:nope"])
 
 
 def test_known_ones_and_other_names_pass():

@@ -269,7 +269,7 @@ WRONG = {
     ),
     "no builder": (
         '@register_model("net", inputs=[X])\ndef net(): return nn.Linear("a")',
-        "cannot be built: TypeError",
+        r"cannot be built: TypeError: .*\(models.py, line \d+\)",
     ),
     "no such axis": (
         '@register_model("net", inputs=[X], axes={"seq": (1, 4)})\n'
@@ -509,7 +509,7 @@ def test_two_modules_of_one_name_are_refused(tmp_path, monkeypatch):
         (["/nowhere.py"], r"/nowhere.py: no such file \('.*onnx[-_]conformance new-model"),
         (["docs/"], "a folder; name the Python file in it"),
         (["docs/onnx.md"], "must be a .py file"),
-        (["no.such.module"], "cannot be imported"),
+        (["no.such.module"], "cannot be imported: .*; correct the name, or install it into /"),
     ],
 )
 def test_a_file_that_is_not_there(files, message):
