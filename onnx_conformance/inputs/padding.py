@@ -105,7 +105,9 @@ def open_by_error(
     """The padded places of floating outputs, ``(batch, ...)``, that native's precision leaves open.
 
     A mask of -1e9 that is added to every score leaves nothing of them in float32: what attends to
-    nothing attends to all places alike there, and as if unmasked in float64.
+    nothing attends to all places alike there, and as if unmasked in float64. None is open where
+    native hands the places without padding on as they came: a model that fills what is missing of
+    a series, say, whose padded places are its answer.
 
     Args:
         inputs, oracle, natives: a row for each sample.
@@ -122,8 +124,11 @@ def open_by_error(
         error = np.nan_to_num(np.max(errors, axis=0), nan=0.0, posinf=0.0)
         alike = tuple(axis for axis, size in enumerate(padded.shape) if size == 1)
         by_place = error.max(axis=alike, keepdims=True, initial=0.0)
+        unpadded = by_place[~padded]
+        if unpadded.size and not unpadded.any():
+            continue  # they are inputs, handed on: how well native computes is seen nowhere else
         usual = max(
-            float(by_place[~padded].max(initial=0.0)),
+            float(unpadded.max(initial=0.0)),
             ULP * float(np.nan_to_num(np.abs(oracle[name]), posinf=0.0).max(initial=0.0)),
         )
         places = padded & (by_place > factor * usual)

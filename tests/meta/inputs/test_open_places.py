@@ -69,6 +69,18 @@ def test_an_error_outside_the_padding_opens_nothing(inputs):
     assert open_by_error(MODEL, inputs, exact, [off], FACTOR) == {}
 
 
+def test_places_that_a_model_fills_are_judged_however_much_native_errs_there(inputs):
+    seen = inputs["mask"][:, :, None] != 0
+    exact = {"y": np.where(seen, inputs["x"], 1.0).astype(np.float64)}
+    native = {"y": np.where(seen, inputs["x"], 1.001).astype(np.float32)}
+    assert open_by_error(MODEL, inputs, exact, [native], FACTOR) == {}
+    known = with_open_places(MODEL, inputs, Reference(exact, native, ()), FACTOR)
+    wrong = {"y": np.where(seen, inputs["x"], 1.02).astype(np.float32)}
+    limits = limits_of(load_tolerances(TOLERANCES), None, oracle=True)
+    assert judge_outputs(known, native, (Y,), limits).right
+    assert not judge_outputs(known, wrong, (Y,), limits).right
+
+
 @pytest.mark.parametrize("place", [0, 3])
 def test_what_is_left_open_excuses_itself_and_no_other_error_of_the_sample(inputs, place):
     exact, native = (attention(-1e9, kind)(inputs) for kind in (np.float64, np.float32))
