@@ -34,6 +34,11 @@ def program() -> list[str]:
     return [_reached(python, "python"), "-m", "onnx_conformance"]
 
 
+def pytest_program() -> str:
+    """The word that starts this environment's pytest from the working directory."""
+    return _reached(Path(sys.executable).with_name("pytest"), "pytest")
+
+
 def in_checkout() -> bool:
     """Whether the working directory is this project's checkout, where its Makefile is."""
     return not INSTALLED and Path.cwd() == PACKAGE.parent

@@ -16,7 +16,7 @@ from onnx_conformance.catalog.providers import PROVIDERS
 from onnx_conformance.checks.evidence import ConformanceFailure
 from onnx_conformance.core.case import Case, DerivedCase
 from onnx_conformance.core.errors import StageFailure
-from onnx_conformance.core.files import INSTALLED, WHOLE_RUN, in_checkout, program
+from onnx_conformance.core.files import INSTALLED, WHOLE_RUN, in_checkout, program, pytest_program
 from onnx_conformance.core.project import project
 from onnx_conformance.core.settings import Settings, shipped_limits
 from onnx_conformance.core.spec import ModelSpec
@@ -70,7 +70,7 @@ def _versions(cases: Iterable[Case], models: Iterable[ModelSpec]) -> str:
 def reproduce_command(run: Run, nodeid: str, case: Case) -> str:
     """The command that repeats this one test where the run was started, with all it depends on."""
     pytest_typed = in_checkout() and WHOLE_RUN not in os.environ
-    command = ["pytest", nodeid] if pytest_typed else [*program(), "run", nodeid]
+    command = [pytest_program(), nodeid] if pytest_typed else [*program(), "run", nodeid]
     command += [f"--against={run.against}"] if run.against else ["--model", case.model]
     command += [f"--models-from={path}" for path in run.models_from]
     command += [f"--artifact={path}" for path in run.selection.artifacts]

@@ -1,6 +1,8 @@
 """Whole runs: a red case says which node introduces the error, and its bundle fails alone."""
 
 import json
+import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -40,7 +42,10 @@ def test_one_line_tells_cause_and_command_everywhere(red):
 
 def test_the_last_lines_say_what_to_type_next(red):
     assert "\nRED: 1 of 1 cases failed" in red.text
-    assert "\nnext: pytest 'tests/test_function.py::" in red.text
+    command = red.text.split("\nnext: ")[1].splitlines()[0]
+    program, test, *_ = shlex.split(command)
+    assert test.startswith("tests/test_function.py::")
+    assert shutil.which(program), f"{program} is not to be found from the checkout"
 
 
 def test_the_message_names_the_node(red):
