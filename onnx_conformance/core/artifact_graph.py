@@ -86,6 +86,17 @@ class ArtifactGraph:
                     waiting.append(reader)
         return found
 
+    def ancestors(self, name: str) -> set[int]:
+        """Indices of all nodes that a tensor depends on, its producer among them."""
+        found: set[int] = set()
+        waiting = [name]
+        while waiting:
+            node = self.producer.get(waiting.pop())
+            if node is not None and node.index not in found:
+                found.add(node.index)
+                waiting += node.data
+        return found
+
 
 def _node(index: int, proto: onnx.NodeProto, alive: set[str]) -> ArtifactNode:
     inputs = [name for name in proto.input if name]

@@ -112,12 +112,17 @@ class RootCause:
     def suspects(self, outputs: Collection[str]) -> list[Suspect]:
         """The nodes that introduce an error into one of these outputs, in the file's order."""
         bad = {node.index for node in self.bad_nodes()}
-        first = [node for node in self.bad_nodes() if not self._has_bad_input(node, bad)]
+        within = {index for name in outputs for index in self.graph.ancestors(name)}
+        first = [
+            node
+            for node in self.bad_nodes()
+            if node.index in within and not self._has_bad_input(node, bad)
+        ]
         if not first:
             return list(self._wrong_ends(outputs))
         found: dict[int, Suspect] = {}
         for node in first:
-            suspect = self._decide(node)
+            suspect = self._decide(node, within)
             found.setdefault(suspect.node.index, suspect)
         return list(found.values())
 
@@ -125,8 +130,8 @@ class RootCause:
         producers = [self.graph.producer.get(name) for name in node.data]
         return any(producer is not None and producer.index in bad for producer in producers)
 
-    def _decide(self, node: ArtifactNode) -> Suspect:
-        """Decide between a bad node and its neighbours."""
+    def _decide(self, node: ArtifactNode, within: Collection[int]) -> Suspect:
+        """Decide between a bad node and its neighbours, those ``within`` alone."""
         missing, at = self._missing(node)
         if missing:
             idle = self._no_op_nodes.before(at)
@@ -152,7 +157,7 @@ class RootCause:
                 return Suspect(short, expected, why="its layer continues from there")
         if missing:
             return Suspect(node, self.expected(node), missing)
-        later, why = self._further(node)
+        later, why = self._further(node, within)
         earlier = self._greater_jump(later) if later is node else None
         if earlier is not None:
             return Suspect(earlier, self.expected(earlier), why="the error grows most there")
@@ -225,11 +230,12 @@ class RootCause:
 
     # -- neighbours --------------------------------------------------------------------------
 
-    def _further(self, node: ArtifactNode) -> tuple[ArtifactNode, str]:
+    def _further(self, node: ArtifactNode, within: Collection[int]) -> tuple[ArtifactNode, str]:
         """A later node, where this one is of a kind that native never shows."""
         here, chain = node, [node]
         while self._peers.never_explained(here):
-            later = [n for n in self.graph.next_nodes(here) if n.index not in self.good]
+            bad = [n for n in self.graph.next_nodes(here) if n.index not in self.good]
+            later = [n for n in bad if n.index in within]
             if not later:
                 break
             here = later[0]

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -18,6 +19,7 @@ from onnx_conformance.core.traces import measure_noise_floors, relative_errors, 
 from onnx_conformance.diagnose.alignment import Aligner
 from onnx_conformance.diagnose.localisation import localise
 from onnx_conformance.diagnose.peers import layer_of
+from onnx_conformance.diagnose.root_cause import RootCause, Suspect
 from onnx_conformance.diagnose.subgraph import write_subgraph
 from onnx_conformance.diagnose.traced_file import first_wrong, optimised_file
 from onnx_conformance.inputs.families import materialise
@@ -295,3 +297,24 @@ def test_sizes_are_no_data(tmp_path):
     onnx.save(helper.make_model(graph), tmp_path / "model.onnx")
     found = ArtifactGraph(tmp_path / "model.onnx")
     assert [node.operator for node in found.data_nodes] == ["Reshape"]
+
+
+def test_no_node_is_named_that_the_wrong_output_does_not_depend_on(tmp_path):
+    """Two outputs read one product: its kind is never native's, so a later node is named."""
+    nodes = [
+        helper.make_node("Mul", ["x", "x"], ["square"]),
+        helper.make_node("Tanh", ["square"], ["right"]),
+        helper.make_node("Relu", ["square"], ["wrong"]),
+    ]
+    of = {name: helper.make_tensor_value_info(name, 1, [2]) for name in ("x", "right", "wrong")}
+    graph = helper.make_graph(nodes, "two", [of["x"]], [of["right"], of["wrong"]])
+    onnx.save(helper.make_model(graph), tmp_path / "two.onnx")
+    cause = RootCause.__new__(RootCause)
+    cause.graph, cause.good = ArtifactGraph(tmp_path / "two.onnx"), set()
+    cause._peers = SimpleNamespace(
+        never_explained=lambda node: node.operator == "Mul", is_unlike_its_kind=lambda node: False
+    )
+    cause._ownership = SimpleNamespace(reads_damaged=lambda node: False)
+    cause._decide = lambda node, within: Suspect(cause._further(node, within)[0])
+    named = {name: cause.suspects([name])[0].node.operator for name in ("right", "wrong")}
+    assert named == {"right": "Tanh", "wrong": "Relu"}
