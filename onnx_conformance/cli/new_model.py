@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from onnx_conformance.core.files import PROGRAM
+from onnx_conformance.core.files import PROGRAM, program
 
 TEMPLATE = Path(__file__).with_name("new_model.py.template")
 
@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         text = text.replace(f"{{{{ {key} }}}}", value)
     path.write_text(text, encoding="utf-8")
     print(f"{path} has a model that works: replace it by yours, then")
-    print(f"  {PROGRAM} run {shlex.quote(str(path))}")
+    print(f"  {shlex.join([*program(), 'run', str(path)])}")
     return 0
 
 

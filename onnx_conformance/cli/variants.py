@@ -19,7 +19,7 @@ from onnx_conformance.cli import suite_runs
 from onnx_conformance.cli.console import RED, Arguments, print_table, say
 from onnx_conformance.cli.context import OPSET, named_model, only_model, preferred_route
 from onnx_conformance.core.documents import ResultsDocument
-from onnx_conformance.core.files import PROGRAM, write_json
+from onnx_conformance.core.files import program, write_json
 from onnx_conformance.core.project import project
 from onnx_conformance.perf.latency.latency_document import LatencyDocument
 from onnx_conformance.perf.variant_choice import (
@@ -105,7 +105,7 @@ def _keeping(chosen: argparse.Namespace, exporter: str) -> str:
     own = [f"--models-from={file}" for file in chosen.models_from]
     words = [chosen.model, *own, f"--exporter={exporter}", f"--opset={chosen.opset}"]
     words += ["--variant=NAME", "--out=FILE.onnx"]
-    return f"{PROGRAM} convert {shlex.join(words)}"
+    return shlex.join([*program(), "convert", *words])
 
 
 def _print(console: Console, document: VariantsDocument) -> None:

@@ -1,5 +1,7 @@
 """Models from a user's file: what is found out about them, and what is told when they are wrong."""
 
+import shlex
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -524,6 +526,18 @@ def test_a_new_model_goes_into_a_python_file(tmp_path):
     )  # fmt: skip
     assert (ran.returncode, list(tmp_path.iterdir())) == (2, [])
     assert "must end in .py" in ran.stderr
+
+
+def test_what_a_new_model_prints_can_be_pasted(tmp_path):
+    """It begins with a program that the shell finds, though no environment is active."""
+    ran = subprocess.run(
+        [sys.executable, "-m", "onnx_conformance", "new-model", "net", str(tmp_path / "net.py")],
+        cwd=ROOT, env={"PATH": "/usr/bin:/bin"}, capture_output=True, text=True, timeout=60,
+        check=True,
+    )  # fmt: skip
+    program, *words = shlex.split(ran.stdout.splitlines()[-1])
+    assert shutil.which(str(ROOT / program)) == shutil.which(sys.executable)
+    assert words == ["-m", "onnx_conformance", "run", str(tmp_path / "net.py")]
 
 
 @pytest.mark.parametrize("target", ["conformance", "gate"])
