@@ -133,6 +133,7 @@ def _trial(
     started = time.monotonic()
     run: Any = SimpleNamespace(
         settings=replace(settings, seed=seed),  # of the pairs' order
+        frameworks=(),
         timing=TimingOptions(cpus=tuple(chosen_cpus((), settings.threads))),
         tolerances=load_tolerances(TOLERANCES),
         known_failures=(),

@@ -34,10 +34,12 @@ def saved(folder, *, operator="Relu", width=6, opset=18):
     return path
 
 
-def checked(path, complaint, exporter=EXTERNAL):
+def checked(path, complaint, exporter=EXTERNAL, case=EXTERNAL_CASE):
     artifact = SimpleNamespace(path=path, facts={"nodes": {"Relu": 1}})
     weights = NativeWeights({}, [], complaint=complaint)
-    return check_checker(SimpleNamespace(artifact=artifact, weights=weights, exporter=exporter))
+    return check_checker(
+        SimpleNamespace(artifact=artifact, weights=weights, exporter=exporter, case=case)
+    )
 
 
 def test_the_same_complaint_as_of_the_reference_is_reported_and_not_red(tmp_path):
@@ -74,17 +76,18 @@ def reversed_nodes(path):
     return path
 
 
-def test_nodes_in_another_order_are_told_of_external_artifacts_and_read_in_order(tmp_path):
-    path = reversed_nodes(tmp_path / "m.onnx")
-    found = checked(path, "")
+def test_nodes_in_another_order_are_told_of_files_in_half_precision_and_read_in_order(tmp_path):
+    path, half = reversed_nodes(tmp_path / "m.onnx"), replace(EXTERNAL_CASE, precision="float16")
+    found = checked(path, "", case=half)
     assert found.passed
     assert "topological_sort" in found.reason
-    assert checked(path, "", EXPORTERS["torch_dynamo"]).outcome == "failed"
+    assert checked(path, "").outcome == "failed"
+    assert checked(path, "", EXPORTERS["torch_dynamo"], half).outcome == "failed"
     assert [node.op_type for node in load_model(path).graph.node] == ["Neg", "Relu"]
     broken = onnx.load(path)
     broken.graph.node[0].op_type = "NoSuch"
     onnx.save(broken, path)
-    assert checked(path, "").outcome == "failed"
+    assert checked(path, "", case=half).outcome == "failed"
 
 
 def test_wrong_types_of_values_inside_are_told_and_those_of_outputs_red(tmp_path):
