@@ -39,6 +39,7 @@ from onnx_conformance.core.results import UNJUDGED, CheckResult, failed, skipped
 from onnx_conformance.core.settings import EdgeCases, Settings
 from onnx_conformance.core.spec import ModelSpec, TensorSpec
 from onnx_conformance.core.store import Store
+from onnx_conformance.core.text import times_of
 from onnx_conformance.core.tolerances import Tolerances, load_tolerances
 from onnx_conformance.inputs.strategies import DEFAULT_EXAMPLES
 from onnx_conformance.run.clock import Clock
@@ -163,7 +164,7 @@ def _block_lines(block: Sequence[CheckResult]) -> list[str]:
     if rest and not same:
         what = "sets of inputs" if worst.inputs else "failures of this check"
         scores = [one.score for one in rest if one.score is not None]
-        span = f" ({min(scores):.3g}x to {max(scores):.3g}x)" if scores else ""
+        span = f" ({times_of(min(scores))}x to {times_of(max(scores))}x)" if scores else ""
         lines.append(f"    and {len(rest)} more {what}{span}")
     return lines
 

@@ -29,7 +29,7 @@ from onnx_conformance.core.results import (
     skipped,
 )
 from onnx_conformance.core.spec import TensorSpec
-from onnx_conformance.core.text import plain
+from onnx_conformance.core.text import plain, times_of
 from onnx_conformance.core.tolerances import FLOAT32, Rule
 from onnx_conformance.inputs.families import ORDINARY_RECIPES, pinned_inputs
 from onnx_conformance.inputs.recipes import Inputs
@@ -303,7 +303,7 @@ def _excess(score: Score, rule: Rule) -> str:
             f"budget: whole numbers and truth values must be equal; {100 * score.error:.3g} % of "
             f"sample {score.sample}'s are not"
         )
-    times = f"{score.value:.3g}x" if np.isfinite(score.value) else "without bound beside"
+    times = f"{times_of(score.value)}x" if np.isfinite(score.value) else "without bound beside"
     return (
         f"budget: error {times} the {score.unit} noise floor, allowed {rule['factor']:g}x "
         f"({score.norm} norm of the {score.view}; {rule.origin})"

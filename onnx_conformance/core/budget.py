@@ -22,6 +22,7 @@ from onnx_conformance.core.arrays import Array, Outputs
 from onnx_conformance.core.compute_modes import FLOAT32, ULP
 from onnx_conformance.core.padded_rows import stacked
 from onnx_conformance.core.spec import ModelSpec, TensorSpec, size_of
+from onnx_conformance.core.text import times_of
 from onnx_conformance.core.ties import Choices, joined, settled
 from onnx_conformance.core.views import LOGARITHMS, UNMASKED, Rows, views
 
@@ -145,7 +146,7 @@ class Score:
     def __str__(self) -> str:
         return (
             f"sample {self.sample} of '{self.output}', {self.norm} norm of the {self.view}: "
-            f"error {self.error:.3g}, {self.value:.3g}x the {self.unit} noise floor "
+            f"error {self.error:.3g}, {times_of(self.value)}x the {self.unit} noise floor "
             f"{self.noise_floor:.3g}"
         )
 

@@ -7,6 +7,7 @@ from typing import Literal, cast
 
 from onnx_conformance.core.arrays import Array
 from onnx_conformance.core.documents import DivergenceFacts
+from onnx_conformance.core.text import times_of
 
 Kind = Literal["conversion", "runtime optimisation", "provider", "refusal", "none"]
 
@@ -24,7 +25,7 @@ class TensorError:
     noise_floors: float
 
     def __str__(self) -> str:
-        return f"{self.relative:.2g} ({self.noise_floors:.2g}x float32's own)"
+        return f"{self.relative:.2g} ({times_of(self.noise_floors, 2)}x float32's own)"
 
 
 @dataclass(frozen=True)

@@ -155,14 +155,6 @@ def failure_message(
     return "\n".join(lines)
 
 
-def short_message(message: str) -> str:
-    """A failure message without what earlier failures of the same case say too."""
-    first, *lines = message.splitlines() or [""]
-    labels = ("budget: ", "mismatched: ", "inputs: ")
-    kept = [line for line in lines if line.strip().startswith(labels)]
-    return "\n".join([first, *kept])
-
-
 def summary_line(message: str) -> str:
     """A failure message in one line: what differs, by how much, where first, how to repeat it."""
     first, *lines = message.splitlines() or [""]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection
 from datetime import UTC, datetime
 from importlib import import_module
@@ -26,7 +27,6 @@ from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.files import refuse_unwritable, remove_earlier
 from onnx_conformance.core.results import NOT_APPLICABLE, SKIPPED
 from onnx_conformance.core.text import count_of
-from onnx_conformance.diagnose.messages import short_message, summary_line
 from onnx_conformance.perf.options import PerfRun
 from onnx_conformance.plugin.progress import Progress
 from onnx_conformance.plugin.typed_command import typed_command, whole_run_of
@@ -43,6 +43,8 @@ from onnx_conformance.run.cache_keys import environment
 from onnx_conformance.run.clock import Clock
 from onnx_conformance.run.known_failures import operator_entry_problems
 
+FURTHER = "red in a case that failed before"  # in pytest's last line, beside "failed"
+MOST_FURTHER = 20  # cases whose further red checks are listed; the page has them all
 MEASURED_TIME = "conformance_time"  # in what a worker of xdist hands over at its end
 
 
@@ -71,7 +73,6 @@ class Collector:
         self.reported: set[str] = set()  # reasons to skip, above the tests
         self.selected = False
         self.page = "no page"
-        self.shortened = False
         self.document: ResultsDocument | None = None
 
     # -- while it runs -------------------------------------------------------------------
@@ -131,12 +132,26 @@ class Collector:
         self, report: pytest.TestReport, config: pytest.Config
     ) -> tuple[str, str, str] | None:
         """Print no dot for a conformance test: each case has a line. ``-v`` shows every test."""
-        quiet = self.progress is not None and config.option.verbose <= 0
-        if quiet and report.when == "call" and not report.skipped and _row_of(report):
-            return ("passed" if report.passed else "failed"), "", ""
-        if quiet and report.skipped and _row_of(report):
+        found = _row_of(report)
+        if found is None or self.progress is None or config.option.verbose > 0:
+            return None
+        if report.skipped:
             return "xfailed" if hasattr(report, "wasxfail") else "skipped", "", ""
-        return None
+        if report.when != "call":
+            return None
+        if report.passed:
+            return "passed", "", ""
+        return (FURTHER if self._repeats(report, found) else "failed"), "", ""
+
+    def _repeats(self, report: pytest.TestReport, found: CheckRow) -> bool:
+        """Whether a test is red by its numbers, as an earlier one of its case is.
+
+        pytest prints messages of tests in the category "failed" alone.
+        """
+        if _outcome(report, found) != "failed" or found["score"] is None:
+            return False
+        earlier = self.rows.get(Case.from_row(found["case"]), [])
+        return any(_by_numbers(row) and row["nodeid"] != report.nodeid for row in earlier)
 
     @pytest.hookimpl(trylast=True)  # after JUnit's, which keeps each message whole
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -156,9 +171,6 @@ class Collector:
         case = Case.from_row(row.pop("case"))
         self.facts.setdefault(case.id, {}).update(row.pop("facts", CaseFacts()))
         self.probes.update(row.pop("probes", {}))
-        if self.config.option.verbose <= 0 and _repeats(row, self.rows.get(case, [])):
-            _shorten(report, row["message"])
-            self.shortened = True
         self.rows.setdefault(case, []).append(row)
         if self.progress is not None:
             self.progress.add(case, row)
@@ -259,10 +271,8 @@ class Collector:
             f"{count_of(numbers['judged'], 'case')} judged; checks: {checks}; "
             f"{numbers['compared']:,} elements and facts compared"
         )
-        if self.shortened:
-            terminalreporter.write_line(
-                "messages after the first of a case are shortened; the page has them whole, or -v"
-            )
+        for line in self._further_red(terminalreporter):
+            terminalreporter.write_line(line)
         sentence = self.document["run"]["sentence"]
         for problem in self.problems:
             if problem not in sentence:
@@ -277,6 +287,19 @@ class Collector:
         again = whole_run_of([str(word) for word in self.config.invocation_params.args])
         terminalreporter.write_line(f"next: {next_step(self.document, again)}")
 
+    def _further_red(self, terminalreporter: pytest.TerminalReporter) -> list[str]:
+        """The red checks whose messages pytest does not print, a line a case."""
+        further = {report.nodeid for report in terminalreporter.stats.get(FURTHER, [])}
+        lines = []
+        for case, rows in self.rows.items():
+            names = Counter(row["name"] for row in rows if row["nodeid"] in further)
+            if names:
+                listed = ", ".join(f"{name} ({n})" if n > 1 else name for name, n in names.items())
+                lines.append(f"{case.id} is red in these checks, too: {listed}")
+        if len(lines) > MOST_FURTHER:
+            lines[MOST_FURTHER:] = [f"and {count_of(len(lines) - MOST_FURTHER, 'further case')}"]
+        return [*lines, "their messages are in the page, or printed by -v"] if lines else []
+
 
 def _row_of(report: pytest.TestReport) -> CheckRow | None:
     if report.when == "teardown" and report.passed:
@@ -287,23 +310,8 @@ def _row_of(report: pytest.TestReport) -> CheckRow | None:
     return cast("CheckRow", rows[0]) if rows and isinstance(rows[0], dict) else None
 
 
-def _repeats(row: CheckRow, before: Collection[CheckRow]) -> bool:
-    """Whether a row is red by its numbers, as an earlier row of its case is."""
-    return _by_numbers(row) and any(_by_numbers(one) for one in before)
-
-
 def _by_numbers(row: CheckRow) -> bool:
     return row["outcome"] == "failed" and row["score"] is not None
-
-
-def _shorten(report: pytest.TestReport, message: str) -> None:
-    """Print less of a failure; its row, and so every report file, has the whole message."""
-    crash = getattr(report.longrepr, "reprcrash", None)
-    if crash is not None:  # pytest's last lines, which begin with the test's id
-        crash.message = summary_line(short_message(message))
-    text = getattr(report.longrepr, "reprtraceback", None)
-    for entry in getattr(text, "reprentries", ()):
-        entry.lines = short_message("\n".join(entry.lines)).splitlines()
 
 
 def _skip_reason(report: pytest.TestReport) -> str:

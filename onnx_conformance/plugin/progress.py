@@ -10,7 +10,7 @@ import pytest
 
 from onnx_conformance.core.case import Case
 from onnx_conformance.core.documents import CheckRow
-from onnx_conformance.core.text import count_of
+from onnx_conformance.core.text import count_of, times_of
 from onnx_conformance.report.columns import RED_OUTCOMES
 from onnx_conformance.report.document import case_verdict
 
@@ -85,7 +85,7 @@ class Progress:
         self._red += verdict == "failed"
         self._clear()
         scores = [row["score"] for row in rows if row["score"] is not None]
-        worst = f", worst score {max(scores):.2g}" if scores else ""
+        worst = f", worst score {times_of(max(scores), 2)}x" if scores else ""
         red = sum(row["outcome"] in RED_OUTCOMES for row in rows)
         passed = sum(row["outcome"] == "passed" for row in rows)
         edge = sum(row["outcome"] == "edge" for row in rows)

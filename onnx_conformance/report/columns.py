@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from onnx_conformance.core.documents import CaseEntry
+from onnx_conformance.core.text import times_of
 
 PROVED, INCOMPLETE, FAILED = "passed", "incomplete", "failed"
 KNOWN, SKIPPED = "known_failure", "skipped"
@@ -32,8 +32,8 @@ MARKS = {
     SKIPPED: OutcomeMark("–", "skipped"),
 }
 WORDED = (INCOMPLETE, KNOWN)  # verdicts that a cell of the terminal says in words
+DIGITS = 2  # of a score in a cell
 RED_OUTCOMES = ("failed", "error")  # outcomes of checks
-MOST_DIGITS = 1e7  # above, a score is written with an exponent
 
 
 @dataclass(frozen=True)
@@ -116,14 +116,7 @@ def score_of(case: CaseEntry) -> str:
         return "allclose" if whole else ""  # there was no oracle
     score, budget = float(case["worst_score"]), float(case["budget"])
     sign = "≤" if score <= budget else ">"
-    return f"{_times(score)}× {sign} {budget:g}×"
-
-
-def _times(score: float) -> str:
-    """Two digits: ``0.84``, ``320,000``, ``∞``."""
-    if math.isinf(score):
-        return "∞"
-    return f"{float(f'{score:.2g}'):,.0f}" if 100 <= score < MOST_DIGITS else f"{score:.2g}"
+    return f"{times_of(score, DIGITS)}× {sign} {budget:g}×"
 
 
 def cell_of(case: CaseEntry) -> tuple[str, str]:

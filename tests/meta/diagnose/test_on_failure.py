@@ -30,7 +30,7 @@ def test_one_line_tells_cause_and_command_everywhere(red):
     last = red.text.split("short test summary info")[1].splitlines()
     (line, *_) = [line for line in last if line.startswith("FAILED") and "large_normal" in line]
     text = line.split(" - ", 1)[1]
-    assert "differs from native torch; budget: error 3.22e+05x" in text
+    assert "differs from native torch; budget: error 322,000x" in text
     assert "localised: first wrong at Gemm '/0/Gemm'" in text
     assert text.endswith("--provider cpu")
     junit = ElementTree.parse(red.results.with_name("junit.xml"))

@@ -69,7 +69,7 @@ def test_elsewhere_there_are_plain_lines_alone(now: SimpleNamespace) -> None:
     shown.add(CASES[0], row())
     assert reporter.live == []
     assert reporter.text.startswith("[  1/4] passed  m-torch_dynamo-opset18-cpu")
-    assert reporter.text.endswith("1 check, worst score 0.86\n")
+    assert reporter.text.endswith("1 check, worst score 0.86x\n")
 
 
 def test_cases_of_an_absent_provider_are_not_counted(now: SimpleNamespace) -> None:

@@ -117,6 +117,9 @@ def test_a_case_that_is_wrong_everywhere_is_explained_once(bad_routes):
         if f"reproduce: {row['message'].split('reproduce: ')[1]}" in bad_routes.text
     ]
     assert len(shown) == 1
+    (line,) = [line for line in bad_routes.text.splitlines() if f"{case['id']} is red in" in line]
+    assert "batch_invariance" in line
+    assert "rows" in line
 
 
 def test_a_drawn_failure_shrinks_to_the_smallest_recipe(bad_routes):

@@ -10,7 +10,6 @@ from onnx_conformance.core.case import Case
 from onnx_conformance.core.settings import Settings
 from onnx_conformance.diagnose import messages
 from onnx_conformance.diagnose.messages import summary_line
-from onnx_conformance.plugin import collector
 from onnx_conformance.report import terminal
 from onnx_conformance.report.columns import cell_of
 from onnx_conformance.report.next_step import next_step
@@ -162,15 +161,6 @@ def test_one_line_says_how_much_is_not_close_where_there_is_no_noise_floor():
     message = "c: output 'y' is not close to native\n  mismatched: 3 of 8 elements (37.5 %)"
     line = summary_line(message)
     assert line == "c: output 'y' is not close to native; mismatched: 3 of 8 elements (37.5 %)"
-
-
-def test_later_failures_of_a_case_end_the_run_in_short_lines():
-    case = fail(make_case("m", "torch_dynamo", 18), "allclose", 7.5)
-    message = next(c["message"] for c in case["checks"] if c["name"] == "allclose")
-    crash = SimpleNamespace(message=summary_line(message))
-    collector._shorten(SimpleNamespace(longrepr=SimpleNamespace(reprcrash=crash)), message)
-    assert "differs from native torch; budget: error 7.5x" in crash.message
-    assert "reproduce" not in crash.message
 
 
 def test_the_next_step_repeats_the_first_failure():
