@@ -11,6 +11,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from onnx_conformance.core.documents import ResultsDocument
+from onnx_conformance.core.text import times_of
 from onnx_conformance.report import plots
 from onnx_conformance.report.columns import MARKS, RED_OUTCOMES
 from onnx_conformance.report.next_step import command_of
@@ -101,7 +102,7 @@ def _score(value: Any) -> str:
     found = number(value)
     if found is None:
         return "–"
-    return ("∞" if found > 0 else "−∞") if math.isinf(found) else f"{found:.3g}"
+    return "−∞" if found == -math.inf else times_of(found)
 
 
 def _figures(statistics: Mapping[str, Any]) -> str:
