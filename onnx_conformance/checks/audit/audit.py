@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
@@ -191,6 +192,9 @@ class _AbsentTensors:
         ]
         self._gathered: list[Array] = []
         self._present = frozenset(present)
+        zeros = [fold for fold in matcher.folds if not np.any(fold.factor)]
+        self._biases_times_zero = Counter(fold.factor.size for fold in zeros)
+        self._means_times_zero = {fold.shift[-1] for fold in zeros}
 
     def finding(self, native: str, array: Array) -> Finding:
         """Taken up by a kernel or a gather, dropped for a good reason, or missing."""
@@ -209,9 +213,19 @@ class _AbsentTensors:
                 self._gathered.append(found)
                 return Finding(native, "gathered", name, array.size, note="entries repeated")
         reason = "unused" if native in self._unused else self._dispensable(array)
+        reason = reason or self._multiplied_by_zero(native, array)
         if reason is None:
             return Finding(native, "missing", None, 0, note=NOTHING_RESEMBLES)
         return Finding(native, "dropped", None, 0, note=reason)
+
+    def _multiplied_by_zero(self, native: str, array: Array) -> str | None:
+        """What a BatchNorm whose factor is 0 takes away: its mean, and one bias of its size."""
+        if native in self._means_times_zero:
+            return "its BatchNorm multiplies it by 0"
+        if array.size != max(array.shape, default=0) or not self._biases_times_zero[array.size]:
+            return None
+        self._biases_times_zero[array.size] -= 1
+        return "a BatchNorm of its size multiplies what is before it by 0"
 
     def _dispensable(self, array: Array) -> str | None:
         """Why a tensor's absence does not matter; None if it may."""

@@ -125,6 +125,20 @@ def test_a_fold_is_recomputed(weights: Arrays, folded: Arrays) -> None:
     assert "folds within" in report.summary()
 
 
+def test_what_a_batch_norm_multiplies_by_zero_may_be_absent(weights: Arrays) -> None:
+    """Folded into 0 * kernel and beta, a bias leaves nothing; another one of its size does."""
+    weights["bn.weight"] = np.zeros_like(weights["bn.weight"])
+    found = {
+        "k": weights["conv.weight"] * 0,
+        "b": weights["bn.bias"],
+        "fc.weight": weights["fc.weight"],
+        "fc.bias": weights["fc.bias"],
+    }
+    assert statuses(audit(weights, found))["conv.bias"] in ("folded", "dropped")
+    another = {**weights, "other.bias": weights["conv.bias"] + 1}
+    assert failing(audit(another, found)) == {"other.bias"}
+
+
 def test_a_separate_factor_and_offset_are_a_fold(weights: Arrays) -> None:
     """tf2onnx: Conv with its own bias, then Mul and Add with constants (1, C, 1, 1)."""
     factor, offset = fold(weights)
