@@ -3,7 +3,7 @@
 Registering a check takes the name of its negative control: a wrong conversion that it must
 turn red, in words that the control names (:mod:`onnx_conformance.checks.controls`).
 ``tests/meta/checks/test_controls.py`` runs them all. :func:`required_checks` lists the tests that
-a case must pass, for runs and the API; ``test_required_checks.py`` holds pytest's to it.
+a case must pass, for runs and the API (``tests/meta/inputs/test_required_checks.py``).
 """
 
 from __future__ import annotations
