@@ -84,16 +84,25 @@ def audit_of(subject: Subject, model: onnx.ModelProto, found: Dequantised) -> Au
 
 
 def _own_settings(subject: Subject, model: onnx.ModelProto, found: Dequantised) -> set[str]:
-    """What only says how an operator works, and is no native tensor's copy.
+    """What only says how an operator works, and is no native tensor's copy, rounded or not.
 
     The scales (1, 1, 2, 2) of a Resize would be taken for a damaged bias of (2, 2, 2, 2).
     """
-    natives = {array.astype(np.float64).tobytes() for array in subject.weights.arrays.values()}
+    natives = subject.weights.arrays.values()
     return {
         name
         for name in settings_of(model) & found.arrays.keys()
-        if found.arrays[name].astype(np.float64).tobytes() not in natives
+        if not any(_is_copy(found.arrays[name], native) for native in natives)
     }
+
+
+def _is_copy(setting: Array, native: Array) -> bool:
+    """Whether a setting is the native tensor, or the one number that all of its elements are."""
+    if setting.size == 1 < native.size and np.all(native == native.flat[0]):
+        native = native.flat[:1]
+    if setting.size != native.size:
+        return False
+    return np.array_equal(setting.reshape(-1), native.reshape(-1).astype(setting.dtype))
 
 
 def _best_reading(

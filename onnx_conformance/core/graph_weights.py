@@ -134,8 +134,9 @@ def settings_of(model: onnx.ModelProto) -> set[str]:
     """Names of what only says how an operator works, such as a Resize's scales: no weights."""
     settings, read = set[str](), set[str]()
     for node in every_node(model):
+        places = SETTINGS.get(node.op_type, ()) if node.domain in ("", "ai.onnx") else ()
         for place, name in enumerate(node.input):
-            (settings if place in SETTINGS.get(node.op_type, ()) else read).add(name)
+            (settings if place in places else read).add(name)
     return settings - read
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
@@ -17,6 +16,7 @@ from onnx_conformance.checks.audit.matcher import WeightMatcher, indexed_of, is_
 from onnx_conformance.checks.audit.matches import WeightMatch, folds_of
 from onnx_conformance.checks.audit.rearranged import find_parts, find_rearranged
 from onnx_conformance.checks.audit.unexplained import NOTHING_RESEMBLES, finding_beside
+from onnx_conformance.checks.audit.zero_factors import ZeroFactors
 from onnx_conformance.core.arrays import Array
 from onnx_conformance.core.graph_weights import Use
 from onnx_conformance.core.native_constants import Constant
@@ -62,7 +62,7 @@ def audit_initializers(
     matcher.match_all(names, known_uses)
     swaps = SwapDetector(initializers, matcher.matches, names, known_uses)
     by_native = matcher.by_native()
-    absent = _AbsentTensors(matcher, swaps, unused, by_native, strict=strict)
+    absent = _AbsentTensors(weights, matcher, swaps, unused, by_native, strict=strict)
     damaged = dict(computed.damaged())
     findings = [
         damaged[native]
@@ -165,6 +165,7 @@ class _AbsentTensors:
     """What became of tensors that no initialiser holds as such.
 
     Args:
+        weights: the native tensors.
         unused: native tensors that are known not to reach the outputs.
         present: those that initialisers hold.
         strict: whether inputs judge weights too coarsely.
@@ -172,6 +173,7 @@ class _AbsentTensors:
 
     def __init__(
         self,
+        weights: Mapping[str, Array],
         matcher: WeightMatcher,
         swaps: SwapDetector,
         unused: Collection[str],
@@ -192,9 +194,8 @@ class _AbsentTensors:
         ]
         self._gathered: list[Array] = []
         self._present = frozenset(present)
-        zeros = [fold for fold in matcher.folds if not np.any(fold.factor)]
-        self._biases_times_zero = Counter(fold.factor.size for fold in zeros)
-        self._means_times_zero = {fold.shift[-1] for fold in zeros}
+        sizes = {found.size for _, found in self._leftovers}
+        self._zero_factors = ZeroFactors(weights, matcher.folds, swaps, present, sizes)
 
     def finding(self, native: str, array: Array) -> Finding:
         """Taken up by a kernel or a gather, dropped for a good reason, or missing."""
@@ -213,19 +214,10 @@ class _AbsentTensors:
                 self._gathered.append(found)
                 return Finding(native, "gathered", name, array.size, note="entries repeated")
         reason = "unused" if native in self._unused else self._dispensable(array)
-        reason = reason or self._multiplied_by_zero(native, array)
+        reason = reason or self._zero_factors.why_absent(native, array)
         if reason is None:
             return Finding(native, "missing", None, 0, note=NOTHING_RESEMBLES)
         return Finding(native, "dropped", None, 0, note=reason)
-
-    def _multiplied_by_zero(self, native: str, array: Array) -> str | None:
-        """What a BatchNorm whose factor is 0 takes away: its mean, and one bias of its size."""
-        if native in self._means_times_zero:
-            return "its BatchNorm multiplies it by 0"
-        if array.size != max(array.shape, default=0) or not self._biases_times_zero[array.size]:
-            return None
-        self._biases_times_zero[array.size] -= 1
-        return "a BatchNorm of its size multiplies what is before it by 0"
 
     def _dispensable(self, array: Array) -> str | None:
         """Why a tensor's absence does not matter; None if it may."""

@@ -134,9 +134,31 @@ def test_what_a_batch_norm_multiplies_by_zero_may_be_absent(weights: Arrays) -> 
         "fc.weight": weights["fc.weight"],
         "fc.bias": weights["fc.bias"],
     }
-    assert statuses(audit(weights, found))["conv.bias"] in ("folded", "dropped")
+    assert statuses(audit(weights, found))["conv.bias"] == "dropped"
     another = {**weights, "other.bias": weights["conv.bias"] + 1}
     assert failing(audit(another, found)) == {"other.bias"}
+    assert failing(audit(another, weights)) == {"other.bias"}  # where nothing is folded, either
+
+
+def test_layers_that_batch_norms_multiply_by_zero_share_a_kernel(weights: Arrays) -> None:
+    """TorchScript stores equal constants once; no more layers share it than have such a norm."""
+    zeros = np.zeros_like(weights["bn.weight"])
+    weights["bn.weight"] = zeros
+    second = {f"second.{name}": array + 1 for name, array in weights.items()}
+    second["second.bn.weight"] = zeros
+    parts = {key: f"second.{one}" for key, one in BATCH_NORM.items() if key != "epsilon"}
+    norms: Any = [BATCH_NORM, {**parts, "epsilon": EPSILON}]
+    found = {
+        "k": weights["conv.weight"] * 0,
+        "b": weights["bn.bias"],
+        "b2": second["second.bn.bias"],
+        **{name: array for name, array in (weights | second).items() if "fc" in name},
+    }
+    both = {**weights, **second}
+    assert not audit_initializers(both, norms, found, fold_ulp=FOLD_ULP).failures
+    third = {**both, "third.weight": weights["conv.weight"] + 2}
+    report = audit_initializers(third, norms, found, fold_ulp=FOLD_ULP)
+    assert failing(report) == {"third.weight"}
 
 
 def test_a_separate_factor_and_offset_are_a_fold(weights: Arrays) -> None:

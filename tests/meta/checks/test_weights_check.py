@@ -71,6 +71,25 @@ def test_the_scales_of_a_resize_are_no_damaged_bias(judge):
     assert "'fc.bias' differs in 'b'" in str(damaged.details)
 
 
+def test_a_learned_bound_is_a_weight_where_it_is_rounded_too(judge):
+    """A clip's bound in half precision is the native one, rounded; another one is not."""
+    native = {"fc.weight": KERNEL, "fc.bias": BIAS, "alpha": np.float32(0.7391)}
+    clip = helper.make_node("Clip", ["z", "", "high"], ["y"])
+    stored = {"w": KERNEL, "b": BIAS, "high": native["alpha"]}
+    stored = {name: as_class("float16", array) for name, array in stored.items()}
+    assert judge([gemm(out="z"), clip], stored, "float16", native).passed
+    other = {**stored, "high": np.float16(0.75)}
+    assert judge([gemm(out="z"), clip], other, "float16", native).outcome == "failed"
+
+
+def test_only_onnx_operators_have_settings(judge):
+    """A function of the user's may be named Clip, too, and read a weight."""
+    call = helper.make_node("Clip", ["x", "w", "b"], ["y"], domain="mine")
+    assert judge([call], {"w": KERNEL.T.copy(), "b": BIAS}).passed
+    result = judge([call], {"w": FLIPPED, "b": BIAS})
+    assert "'fc.weight' differs in 'w'" in str(result.details)
+
+
 def split():
     """Two products of three and of two outputs, joined; the tensors that they are cut from."""
     nodes = [
