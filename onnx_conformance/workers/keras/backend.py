@@ -31,7 +31,7 @@ from onnx_conformance.workers.keras.introspect import (
     gradients,
     public_names,
 )
-from onnx_conformance.workers.keras.private import self_test
+from onnx_conformance.workers.keras.private import keep_generated_code_together, self_test
 from onnx_conformance.workers.native import (
     NativeBackend,
     example,
@@ -54,6 +54,7 @@ class KerasBackend(NativeBackend):
         tf.config.threading.set_intra_op_parallelism_threads(threads)
         tf.config.threading.set_inter_op_parallelism_threads(threads)
         self_test()
+        keep_generated_code_together()
         self._key: tuple[str, str] | None = None
         self._natives: dict[str, KerasNativeModel] = {}
         self._arrays: dict[str, Arrays] = {}

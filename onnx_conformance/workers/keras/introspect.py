@@ -20,7 +20,7 @@ from onnx_conformance.workers.keras.float64 import narrow_in, widened, with_kern
 from onnx_conformance.workers.keras.precision import rounded
 from onnx_conformance.workers.keras.private import every_policy_in_float64, layers_of
 from onnx_conformance.workers.keras.replicas import as_replica
-from onnx_conformance.workers.native import Approximation, build, input_names
+from onnx_conformance.workers.native import Approximation, build, example, input_names
 
 
 @dataclass
@@ -167,11 +167,8 @@ def _build(request: ModelRequest, dtype: str) -> KerasNativeModel:
     keras.config.set_dtype_policy(policy)  # which a builder may have left another
     call = KerasCall(model, input_names(request))
     if not model.built:
-        zeros = [
-            tf.zeros(spec.shape, spec.dtype)
-            for spec in tensor_specs(request, request["group"] or 1, dtype)
-        ]
-        call_model(call, zeros, request["outputs"])
+        drawn, specs = example(request), tensor_specs(request, None, dtype)
+        call_model(call, [tf.constant(drawn[s.name], s.dtype) for s in specs], request["outputs"])
 
     def forward(*inputs: Any) -> list[Any]:
         return call_model(call, inputs, request["outputs"])
