@@ -13,18 +13,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnx_conformance.core.documents import FileFacts
+from onnx_conformance.core.spec import ModelSpec
 
 
 class DescribedModels(TypedDict):
     """What is known of users' models once they were built and run.
 
-    ``specs``: of the models that can be judged, each a :func:`core.spec.spec_as_data`.
+    ``specs``: of the models that can be judged.
     ``names``: of all models that the files register.
     ``refused``: why others were refused, by name.
     ``modules``: the files of the user's modules that were imported, by the modules' names.
     """
 
-    specs: list[dict[str, Any]]
+    specs: list[ModelSpec]
     names: list[str]
     refused: dict[str, str]
     modules: dict[str, str]
@@ -107,7 +108,7 @@ class PluginDevice(TypedDict):
 # -- arrays and records on their way --------------------------------------------------------------
 
 _ARRAY, _RECORD = "__ndarray__", "__record__"
-_HOME = "onnx_conformance.core."  # of the modules whose records travel
+_HOMES = ("onnx_conformance.core.", "onnx_conformance.catalog.")  # whose records travel
 
 
 def pack(value: Any) -> Any:
@@ -151,7 +152,7 @@ def _record(module: str, name: str, held: dict[str, Any]) -> Any:
     Raises:
         TypeError: it names something else.
     """
-    kind = getattr(importlib.import_module(module), name) if module.startswith(_HOME) else None
+    kind = getattr(importlib.import_module(module), name) if module.startswith(_HOMES) else None
     if not is_dataclass(kind) or not isinstance(kind, type):
         raise TypeError(f"{module}.{name} is no record that travels between processes")
     return kind(**{field: unpack(value) for field, value in held.items()})

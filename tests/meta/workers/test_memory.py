@@ -1,6 +1,5 @@
 """Models with memory: what their names say, what is refused, and how a worker loops."""
 
-import json
 import re
 from types import SimpleNamespace
 from typing import Any
@@ -11,7 +10,8 @@ import pytest
 from onnx_conformance.catalog.models import Declaration
 from onnx_conformance.core.domains import Bounded
 from onnx_conformance.core.errors import UsageError
-from onnx_conformance.core.spec import Axis, TensorSpec, spec_as_data, spec_from_data
+from onnx_conformance.core.spec import Axis, TensorSpec
+from onnx_conformance.core.worker_messages import pack, unpack
 from onnx_conformance.inputs.loops import loops
 from onnx_conformance.workers.native import NativeBackend
 from onnx_conformance.workers.user_model.describe import _made_up, specify
@@ -106,7 +106,7 @@ def test_a_past_that_grows_by_one_needs_no_mask_to_say_so():
 )
 def test_the_first_of_several_calls_gets_the_state_that_the_spec_gives(initial, rows):
     spec = spec_of(total, X, TensorSpec("state", ("batch", 3), initial=initial))
-    assert spec_from_data(json.loads(json.dumps(spec_as_data(spec)))) == spec
+    assert unpack(pack(spec)) == spec
     begin, used, alone = loops(spec, 0).values()
     for loop in (begin, alone):
         fed = loop.calls[0]["state"]
