@@ -1,4 +1,4 @@
-"""Requests to workers and their answers, and how arrays travel between processes.
+"""Requests to workers and their answers, and how arrays and records travel between processes.
 
 Execnet's channels carry builtin types only.
 """
