@@ -224,7 +224,9 @@ def test_an_operator_that_knows_no_float64_is_fed_float32_in_a_rebuilt_graph(ker
 
 
 def test_a_subclassed_model_is_built_on_inputs_of_its_domain(keras, monkeypatch):
-    from onnx_conformance.core.domains import Mask, as_data
+    from onnx_conformance.core.domains import Mask
+    from onnx_conformance.core.native_request import NativeRequest
+    from onnx_conformance.core.spec import ModelSpec, TensorSpec
     from onnx_conformance.workers.keras import introspect
 
     seen = []
@@ -233,16 +235,11 @@ def test_a_subclassed_model_is_built_on_inputs_of_its_domain(keras, monkeypatch)
         seen.append(np.asarray(mask))
         return keras.ops.take(mask, keras.ops.sum(mask, axis=1) - 1, axis=1)
 
-    request = {
-        "inputs": [("mask", ("batch", 5), "int32")],
-        "domains": [as_data(Mask())],
-        "outputs": ["output"],
-        "axes": [],
-        "group": 0,
-        "seed": 0,
-    }
+    spec = TensorSpec("mask", ("batch", 5), "int32", domain=Mask())
+    outputs = (TensorSpec("output", ("batch", 5), "int32"),)
+    model = ModelSpec(name="m", framework="keras", builder="m:f", inputs=(spec,), outputs=outputs)
     monkeypatch.setattr(introspect, "build", lambda request: subclassed(keras, call))
-    introspect.build_float32(request)
+    introspect.build_float32(NativeRequest(model, ""))
     assert (seen[0][:, 0] == 1).all()
 
 
