@@ -7,7 +7,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import wraps
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -35,7 +35,7 @@ from onnx_conformance.core.errors import (
 from onnx_conformance.core.file_roles import roles
 from onnx_conformance.core.files import PROGRAM
 from onnx_conformance.core.project import project
-from onnx_conformance.core.results import UNJUDGED, CheckResult, failed, skipped
+from onnx_conformance.core.results import UNJUDGED, CheckResult, Outcome, failed, skipped
 from onnx_conformance.core.settings import EdgeCases, Settings
 from onnx_conformance.core.spec import ModelSpec, TensorSpec
 from onnx_conformance.core.store import Store
@@ -424,8 +424,9 @@ def _judged(
 ) -> CaseVerdict:
     probe = workers.probe(case.provider)
     if not probe.usable:
-        verdict = failed if probe.broken else skipped
-        return CaseVerdict(case, (verdict("placement", f"{case.provider}: {probe.sentence}"),))
+        outcome: Outcome = "failed" if probe.broken else "skipped"
+        reason = f"{case.provider}: {probe.sentence}"
+        return CaseVerdict(case, (CheckResult("placement", outcome, reason),))
     subject = LiveSubject(case, workers, rules)
     results: list[CheckResult] = []
     examples = workers.settings.examples
@@ -434,16 +435,16 @@ def _judged(
             result = test.run(subject)
             failure: ConformanceError | None = ConformanceFailure(subject, result)
         except CapabilityMissing as missing:
-            result, failure = skipped(test.check.name, str(missing)), None
+            result, failure = skipped(str(missing)), None
         except ConformanceError as error:
-            result, failure = failed(test.check.name, str(error)), error
+            result, failure = failed(str(error)), error
         except Exception as error:
-            reason = internal_error(error, test.check.name)
-            if reason is None:
+            words = internal_error(error, test.check.name)
+            if words is None:
                 raise
-            result, failure = failed(test.check.name, reason, details=tuple(where(error))), None
+            result, failure = failed(words, details=tuple(where(error))), None
         if not result.passed and result.outcome not in UNJUDGED and failure is not None:
             edge_cases = workers.settings.edge_cases
             result = excused(subject, test.check.name, failure, known, edge_cases) or result
-        results.append(result)
+        results.append(replace(result, name=test.check.name))
     return CaseVerdict(case, tuple(results))

@@ -115,9 +115,7 @@ class _Attempt:
 
     def failed(self, reason: str, *details: str) -> CheckResult:
         """The verdict that is red, with what was tried."""
-        return failed(
-            CHECK, reason, compared=self._compared, inputs=self._label, details=tuple(details)
-        )
+        return failed(reason, compared=self._compared, inputs=self._label, details=tuple(details))
 
     @property
     def _compared(self) -> int:
@@ -156,11 +154,11 @@ class _Attempt:
         """The verdict where no output holds a number that a further node could change."""
         numbers = [spec.name for spec in self._subject.model.outputs if spec.dtype != TEXT]
         if not numbers:
-            return not_applicable(CHECK, "its outputs are text, which no further node can change")
+            return not_applicable("its outputs are text, which no further node can change")
         reason = "no output holds a finite number, so nothing shows that the file is computed"
         native = self._subject.native(self._inputs)
         finite = any(np.isfinite(native[name]).any() for name in numbers if name in native)
-        return self.failed(f"{reason}; native's do") if finite else skipped(CHECK, reason)
+        return self.failed(f"{reason}; native's do") if finite else skipped(reason)
 
     def verdict_on_weights(self) -> CheckResult | None:
         """The verdict if a weight that was moved shows when the CPU runs the copy's own nodes."""
@@ -213,7 +211,7 @@ class _Attempt:
             self._tried[what] = f"{moved:.2g}"
             return None
         reason = f"with {what} changed, outputs change by {moved:.3g} of their largest value"
-        return passed(CHECK, reason, compared=self._compared, statistics={"moved": moved})
+        return passed(reason, compared=self._compared, statistics={"moved": moved})
 
 
 def _speaks(array: Array) -> bool:

@@ -59,14 +59,11 @@ def check_allclose(subject: Subject) -> CheckResult:
         if closeness is not None:
             found.append(closeness)
     if not found:
-        return skipped(
-            "allclose", "native float32 itself exceeds the tolerance on every set of inputs"
-        )
+        return skipped("native float32 itself exceeds the tolerance on every set of inputs")
     noisy = len(recipes) - len(found)
     left = f"; {noisy} inputs on which float32 errs more are left to error_budget" * bool(noisy)
     scaled, passing = max(one.scaled for one in found), sum(one.tutorial for one in found)
     return passed(
-        "allclose",
         f"largest difference {scaled:.3g} of the output's rms; PyTorch's tutorial, at 1e-5, would "
         f"pass {passing} of {len(found)} inputs{left}",
         compared=sum(one.elements for one in found),
@@ -95,7 +92,7 @@ def _closeness(subject: Subject, recipe: Recipe) -> _Closeness | CheckResult | N
             raise
         return None
     if answer.outputs is None:
-        return not_answered("allclose", answer, inputs, str(recipe))
+        return not_answered(answer, inputs, str(recipe))
     wanted = subject.reference(inputs)
     if subject.model.oracle:
         wanted = Reference(native, native, (), choices=_choices(subject, inputs))
@@ -105,7 +102,7 @@ def _closeness(subject: Subject, recipe: Recipe) -> _Closeness | CheckResult | N
         noisy = found.comparable and _float32_errs_as_much(
             subject, inputs, found.outputs, rule["atol_rms"]
         )
-        return None if noisy else result_of(subject, "allclose", str(recipe), inputs, found)
+        return None if noisy else result_of(subject, str(recipe), inputs, found)
     mismatch = allclose_mismatch(
         native, found.outputs, tutorial["rtol"], tutorial["atol"], scale_atol=False
     )
@@ -181,10 +178,10 @@ def check_top5(subject: Subject) -> CheckResult:
     for label, inputs in zip(ORDINARY_RECIPES, input_sets, strict=True):
         answer, reference = subject.run(inputs), subject.reference(inputs)
         if answer.outputs is None:
-            return not_answered("top5", answer, inputs, str(recipes[label]))
+            return not_answered(answer, inputs, str(recipes[label]))
         problem = structure_problem(reference.native, answer.outputs)
         if problem:
-            return failed("top5", problem, inputs=str(recipes[label]))
+            return failed(problem, inputs=str(recipes[label]))
         allowed = [
             rule["tie_factor"] * absolute_error(reference, name, sample)
             for sample in range(len(reference.oracle[name]))
@@ -193,7 +190,6 @@ def check_top5(subject: Subject) -> CheckResult:
             wrong, tied = rank_problem(reference, answer.outputs, name, sample, tie)
             if wrong:
                 return failed(
-                    "top5",
                     f"{wrong} (ties are closer than {tie:.3g})",
                     inputs=str(recipes[label]),
                     reproduction=reproduction.misranked(
@@ -202,7 +198,6 @@ def check_top5(subject: Subject) -> CheckResult:
                 )
             samples, ties = samples + 1, ties + tied
     return passed(
-        "top5",
         f"the same leading classes on {samples} samples, {ties} ranks tied",
         compared=samples,
         statistics={"ties": ties},
@@ -212,7 +207,8 @@ def check_top5(subject: Subject) -> CheckResult:
 def absolute_error(reference: Reference, name: str, sample: int) -> float:
     """float32's largest absolute error on the sample, at least one ulp of its largest value."""
     exact = reference.oracle[name][sample]
-    error = max(float(_gaps(native[name][sample], exact).max()) for native in reference.natives)
+    gaps = [_gaps(native[name][sample], exact) for native in reference.natives]
+    error = max(float(gap.max(initial=0.0)) for gap in gaps)
     return max(error, ULP * float(np.abs(exact[np.isfinite(exact)]).max(initial=0.0)))
 
 

@@ -43,18 +43,14 @@ def check_determinism(subject: Subject) -> CheckResult:
     inputs = repeated(subject.model, subject.seed)
     first, second = subject.run(inputs), subject.run(inputs, repeat=1)
     if first.outputs is None or second.outputs is None:
-        return not_answered(
-            "determinism", first if first.outputs is None else second, inputs, LABEL
-        )
+        return not_answered(first if first.outputs is None else second, inputs, LABEL)
     problem = structure_problem(first.outputs, second.outputs)
     if problem:
         return _unsteady(inputs, second.outputs, f"in the second of two runs, {problem}")
     spread = spread_of(first.outputs, second.outputs)
     if not spread.differing:
         reason = "two runs, the same bits"
-        return passed(
-            "determinism", reason, compared=spread.elements, statistics=asdict(spread), inputs=LABEL
-        )
+        return passed(reason, compared=spread.elements, statistics=asdict(spread), inputs=LABEL)
     if PROVIDERS[subject.case.provider].deterministic:
         promise = f"{subject.case.provider} promises the same bits"
         result = _unsteady(inputs, second.outputs, f"two runs differ in {spread}; {promise}")
@@ -87,18 +83,14 @@ def _largest(one: Array, other: Array) -> float:
 
 
 def _unsteady(inputs: Inputs, second: Outputs, reason: str) -> CheckResult:
-    return failed(
-        "determinism", reason, inputs=LABEL, reproduction=reproduction.unsteady(inputs, second)
-    )
+    return failed(reason, inputs=LABEL, reproduction=reproduction.unsteady(inputs, second))
 
 
 def _unpromised(subject: Subject, inputs: Inputs, spread: Spread) -> CheckResult:
     """Reported, if the second answer is right too: a first run may spoil the session."""
     reason = f"two runs differ in {spread}; {subject.case.provider} promises no determinism"
     if subject.case.precision in FAITHFUL:
-        second = judge(subject, "determinism", inputs, LABEL, repeat=1)
+        second = judge(subject, inputs, LABEL, repeat=1)
         if second.outcome == "failed":
             return replace(second, reason=f"the second of two runs is wrong: {second.reason}")
-    return passed(
-        "determinism", reason, compared=spread.elements, statistics=asdict(spread), inputs=LABEL
-    )
+    return passed(reason, compared=spread.elements, statistics=asdict(spread), inputs=LABEL)

@@ -75,18 +75,18 @@ def _judge_equivalent(subject: Subject, name: str) -> CheckResult:
     """The session's answers to one of two loops, against native's to the other."""
     model, one = subject.model, equivalents(subject.model, subject.seed).get(name)
     if one is None:
-        return state_is_fixed(name)
+        return state_is_fixed()
     sides = subject.references([one.asked, one.wanted])
     for side, words in zip(sides, (one.label, one.other), strict=True):
         if isinstance(side, str):
-            return not_applicable(name, f"native itself refuses {words} ({side})")
+            return not_applicable(f"native itself refuses {words} ({side})")
     reference, other = (side for side in sides if isinstance(side, Reference))
     answer = subject.run(one.asked)
     if answer.outputs is None:
-        return failed(name, f"{one.label}: the session refused {answer.error}", inputs=one.label)
+        return failed(f"{one.label}: the session refused {answer.error}", inputs=one.label)
     problem = structure_problem(reference.native, answer.outputs)
     if problem:
-        return failed(name, f"{one.label}: {problem}", inputs=one.label)
+        return failed(f"{one.label}: {problem}", inputs=one.label)
     oracle, native, *replicas = (
         one.answered(model, outputs, one.asked)
         for outputs in (reference.oracle, reference.native, *reference.replicas)
@@ -95,20 +95,19 @@ def _judge_equivalent(subject: Subject, name: str) -> CheckResult:
     same = subject.tolerances.rule("one_pass", subject.case)["same"]
     specs = [spec for spec in one.specs(model) if _agree(wanted, oracle, spec, same)]
     if not specs:
-        return not_applicable(name, f"native's own answers to {one.label} differ from {one.other}")
+        return not_applicable(f"native's own answers to {one.label} differ from {one.other}")
     joined = Reference(wanted, native, tuple(replicas), reference.unit, reference.choices)
     limits = limits_for(subject)
     noise = limits.excessive_noise(joined, specs)
     if noise:
         return skipped(
-            name,
             f"{joined.unit} itself errs by {noise:.2g} of the output on {one.label}: they prove "
             "nothing",
         )
     got = one.answered(model, answer.outputs, one.asked)
     judged = {spec.name: got[spec.name] for spec in specs}
     found = judge_outputs(joined, judged, specs, limits)
-    result = result_of(subject, name, one.label, one.asked, found)
+    result = result_of(subject, one.label, one.asked, found)
     if result.passed:
         return result
     reason = f"{one.label} differ from {one.other}: {result.reason}"

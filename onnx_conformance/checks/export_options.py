@@ -63,8 +63,8 @@ def check_operators(subject: Subject, wanted: str) -> CheckResult:
     graph = load_model(subject.artifact.path, weights=False).graph
     found = " ".join(node.op_type for node in graph.node)
     if found != wanted:
-        return failed("operators", f"the nodes are '{found}', expected '{wanted}'")
-    return passed("operators", f"the nodes are '{found}'", compared=len(graph.node))
+        return failed(f"the nodes are '{found}', expected '{wanted}'")
+    return passed(f"the nodes are '{found}'", compared=len(graph.node))
 
 
 @register_check(control="batch_norm_appended", required=False)
@@ -78,8 +78,8 @@ def check_folding(subject: Subject) -> CheckResult:
     text = f"{found} BatchNormalization nodes for the native model's {native}"
     if found != wanted:
         with_or_without = "with" if folding else "without"
-        return failed("folding", f"{text}, expected {wanted} {with_or_without} constant folding")
-    return passed("folding", text, compared=sum(nodes.values()))
+        return failed(f"{text}, expected {wanted} {with_or_without} constant folding")
+    return passed(text, compared=sum(nodes.values()))
 
 
 @register_check(
@@ -96,21 +96,19 @@ def check_static_batch(subject: Subject) -> CheckResult:
         size = "not told" if axis is None or tensor["shape"] is None else tensor["shape"][axis]
         if axis is not None and size != STATIC_BATCH:
             reason = f"the batch axis of '{tensor['name']}' is {size}"
-            return failed("static_batch", f"{reason}, not {STATIC_BATCH}")
+            return failed(f"{reason}, not {STATIC_BATCH}")
     for batch in OTHER_BATCHES:
         recipe = pair(subject.seed, batch)
         inputs = _one_call(subject.model, recipe)
         answer = subject.run(inputs)
         if answer.error is None:
             return failed(
-                "static_batch",
                 f"the session answered a batch of {batch}, though the axis says {STATIC_BATCH}",
                 inputs=str(recipe),
                 reproduction=reproduction.accepted(inputs, answer.outputs),
             )
     refused = " and ".join(map(str, OTHER_BATCHES))
     return passed(
-        "static_batch",
         f"batch {STATIC_BATCH} throughout, {refused} refused",
         compared=len(tensors) + len(OTHER_BATCHES),
     )
@@ -124,28 +122,27 @@ def check_static_batch(subject: Subject) -> CheckResult:
 )
 def check_weight_inputs(subject: Subject) -> CheckResult:
     """The file holds no weight: they are inputs, in native order, and with them it is the model."""
-    name, facts = "weight_inputs", subject.artifact.facts
+    facts = subject.artifact.facts
     if facts["initializers"]["elements"]:
-        return failed(name, f"the file contains {facts['initializers']['elements']} weights")
+        return failed(f"the file contains {facts['initializers']['elements']} weights")
     weights = _float_weights(subject)
     inputs = [(tensor["name"], tuple((tensor["shape"] or [])[1:])) for tensor in facts["inputs"]]
     wanted = [(spec.name, spec.shape[1:]) for spec in subject.model.inputs]
     wanted += [(label, array.shape[1:]) for label, array in weights.items()]
     if inputs != wanted:
         found = ", ".join(label for label, _ in inputs)
-        return failed(name, f"the inputs are {found}, expected {', '.join(w for w, _ in wanted)}")
+        return failed(f"the inputs are {found}, expected {', '.join(w for w, _ in wanted)}")
     recipe = pair(subject.seed)
     input_set = materialise(recipe, subject.model)
     alone = subject.run(input_set)
     if alone.error is None:
         return failed(
-            name,
             "the session answers without being fed the weights",
             inputs=str(recipe),
             reproduction=reproduction.accepted(input_set, alone.outputs),
         )
     label = f"{recipe} and the native weights"
-    return judge(subject, name, input_set, label, session_inputs=Inputs({**input_set, **weights}))
+    return judge(subject, input_set, label, session_inputs=Inputs({**input_set, **weights}))
 
 
 def _float_weights(subject: Subject) -> dict[str, Array]:
@@ -157,22 +154,21 @@ def _float_weights(subject: Subject) -> dict[str, Array]:
 @register_check(control="data_file_changed", case=_case_with(external_data=True), required=False)
 def check_external_data(subject: Subject) -> CheckResult:
     """Weights stand in a file beside the graph; the session loaded both as they were exported."""
-    name, artifact = "external_data", subject.artifact
+    artifact = subject.artifact
     if len(artifact.files) != 2:
-        return failed(name, f"the export has {len(artifact.files)} files, expected graph and data")
+        return failed(f"the export has {len(artifact.files)} files, expected graph and data")
     graph = load_model(artifact.path, weights=False).graph
     outside = [tensor for tensor in graph.initializer if tensor.external_data]
     if not any(len(tensor.dims) > 1 for tensor in outside):
-        return failed(name, "every weight matrix is in the graph's own file")
+        return failed("every weight matrix is in the graph's own file")
     now = tuple(file_digest(path) for path in artifact.files)
     if now != artifact.sha256:  # asked before the session, which would refuse to load them
         exported = zip(artifact.files, artifact.sha256, strict=True)
         changed = ", ".join(path.name for path, sha256 in exported if sha256 not in now)
-        return failed(name, f"{changed} is not what was exported: it changed since")
+        return failed(f"{changed} is not what was exported: it changed since")
     if subject.session.sha256 != artifact.sha256:
-        return failed(name, "the session loaded other files than were exported")
+        return failed("the session loaded other files than were exported")
     return passed(
-        name,
         f"{len(outside)} of {len(graph.initializer)} weights in {artifact.files[1].name}; "
         "both files loaded as exported",
         compared=len(outside) + len(now),

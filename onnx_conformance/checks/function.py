@@ -54,10 +54,8 @@ def check_error_budget(subject: Subject, recipe: Recipe) -> CheckResult:
     recipe = replace(recipe, scale=min(recipe.scale, rule.get("largest_scale", recipe.scale)))
     inputs = materialise(recipe, subject.model)
     if 1 / rule["ordinary_scale"] <= abs(recipe.scale) <= rule["ordinary_scale"]:
-        return judge(subject, "error_budget", inputs, str(recipe))
-    return unless_refused(
-        subject, "error_budget", inputs, lambda one: judge(one, "error_budget", inputs, str(recipe))
-    )
+        return judge(subject, inputs, str(recipe))
+    return unless_refused(subject, inputs, lambda one: judge(one, inputs, str(recipe)))
 
 
 @register_check(
@@ -71,9 +69,7 @@ def check_error_budget(subject: Subject, recipe: Recipe) -> CheckResult:
 def check_denormals(subject: Subject, recipe: Recipe) -> CheckResult:
     """The same budget on inputs below float32's smallest normal number."""
     inputs = materialise(recipe, subject.model)
-    return unless_refused(
-        subject, "denormals", inputs, lambda one: judge(one, "denormals", inputs, str(recipe))
-    )
+    return unless_refused(subject, inputs, lambda one: judge(one, inputs, str(recipe)))
 
 
 def takes_batches(model: ModelSpec) -> bool:
@@ -119,7 +115,6 @@ def check_batch_invariance(subject: Subject) -> CheckResult:
         worst, compared = max(worst, result.score or 0.0), compared + result.compared
     oracle = subject.model.oracle
     return passed(
-        "batch_invariance",
         _passed_reason(fixed, sizes, coupled=coupled),
         compared=compared,
         score=worst if oracle else None,
@@ -192,11 +187,11 @@ def _judge_batch(subject: Subject, one: _Batch, wanted: Reference, *, whole: boo
     Args:
         whole: ``wanted`` is of this very batch, so outputs of a call as a whole are judged too.
     """
-    name, inputs = "batch_invariance", one.inputs
+    inputs = one.inputs
     answer = subject.run(inputs)
     if answer.outputs is None:
-        return not_answered(name, answer, inputs, one.label, f"{one.place}, ")
+        return not_answered(answer, inputs, one.label, f"{one.place}, ")
     specs = subject.model.judged if whole else tuple(_with_batch(subject.model))
-    found = judge_outputs(wanted, answer.outputs, specs, limits_for(subject, name))
-    result = result_of(subject, name, one.label, inputs, found)
+    found = judge_outputs(wanted, answer.outputs, specs, limits_for(subject, "batch_invariance"))
+    result = result_of(subject, one.label, inputs, found)
     return result if result.passed else replace(result, reason=f"{one.place}, {found}")

@@ -79,11 +79,11 @@ def check_generation(subject: Subject) -> CheckResult:
     """GreedyDecoding tokens are native's, or tie with them."""
     greedy = GreedyDecoding.of(subject.model)
     if greedy is None:
-        return state_is_fixed("generation")
+        return state_is_fixed()
     loop = next(iter(loops(subject.model, subject.seed).values()))
     (begun,) = subject.references([loop])
     if isinstance(begun, str):
-        return not_applicable("generation", f"native itself refuses calls in a row ({begun})")
+        return not_applicable(f"native itself refuses calls in a row ({begun})")
     chosen = _with_natives_tokens(subject, greedy, loop, {})
     label = f"{len(loop.calls)} greedy tokens"
     found = _compared(subject, greedy, chosen, label)
@@ -102,10 +102,9 @@ def check_generation(subject: Subject) -> CheckResult:
     compared = samples * len(chosen.calls)
     if wrong:
         more = f" ({len(wrong)} of {compared} tokens are wrong)" if len(wrong) > 1 else ""
-        return failed("generation", f"{wrong[0]}{more}", inputs=label, compared=compared)
+        return failed(f"{wrong[0]}{more}", inputs=label, compared=compared)
     both = f", of which {len(followed)} were followed on both ways" if followed else ""
     return passed(
-        "generation",
         f"{label} of {samples} samples: {compared - len(found)} are native's, {len(found)} "
         f"tie{both}",
         compared=compared,
@@ -119,15 +118,14 @@ def _compared(
     """The tokens of a loop that are not native's, or why they cannot be compared."""
     reference, answer = subject.reference(loop), subject.run(loop)
     if answer.outputs is None:
-        return failed("generation", f"{label}: the session refused {answer.error}", inputs=label)
+        return failed(f"{label}: the session refused {answer.error}", inputs=label)
     problem = structure_problem(reference.native, answer.outputs)
     if problem:
-        return failed("generation", f"{label}: {problem}", inputs=label)
+        return failed(f"{label}: {problem}", inputs=label)
     limits = limits_for(subject)
     noise = limits.excessive_noise(reference, greedy.specs(subject.model, len(loop.calls)))
     if noise:
         return skipped(
-            "generation",
             f"{reference.unit} itself errs by {noise:.2g} of the logits: {label} prove nothing",
         )
     return list(_flips(greedy, loop, reference, answer.outputs, limits))

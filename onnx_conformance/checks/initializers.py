@@ -147,7 +147,6 @@ def _judged_by_inputs(report: AuditReport) -> CheckResult:
     shown = ", ".join(f"'{name}'" for name in names[:SHOWN_FINDINGS])
     more = f" and {len(names) - SHOWN_FINDINGS} more" * (len(names) > SHOWN_FINDINGS)
     return passed(
-        "initializers",
         f"{report.summary().partition('; first failure')[0]}; {shown}{more} could not be found in "
         "the file and are judged by inputs alone",
         compared=max(report.elements, len(report.findings)),
@@ -165,15 +164,14 @@ def check_initializers(subject: Subject) -> CheckResult:
     Inputs cannot see one flipped sign among millions of weights; this reads the weights.
     """
     if not any(is_weight(array) for array in subject.weights.arrays.values()):
-        return not_applicable("initializers", "the native model has no floating-point weights")
+        return not_applicable("the native model has no floating-point weights")
     model = load_model(subject.artifact.path, weights=False)
     try:
         found = stored_weights(subject, model)
     except (ValueError, KeyError, OSError) as error:  # a data file too short, no such offset
-        return failed("initializers", f"the file's weights cannot be read: {error}")
+        return failed(f"the file's weights cannot be read: {error}")
     if found.unread:
         return skipped(
-            "initializers",
             f"weights in eight bits are read by {', '.join(found.unread)}, whose scales this check "
             "cannot read: the file's decisions are judged, its weights are not",
         )
@@ -186,14 +184,14 @@ def check_initializers(subject: Subject) -> CheckResult:
         worst = tuple(str(finding) for finding in report.failures[:SHOWN_FINDINGS])
         reason = f"{len(report.failures)} of {len(report.findings)} native weights are not intact"
         reason += _half_precision_hint(subject, report) + why
-        return failed("initializers", reason, compared=report.elements, details=worst)
+        return failed(reason, compared=report.elements, details=worst)
     compared = max(report.elements, len(report.findings))  # one fact for each that may be absent
-    return passed("initializers", report.summary(), compared=compared)
+    return passed(report.summary(), compared=compared)
 
 
 # -- untraced weights ------------------------------------------------------------------------------
 
-CHECK, RULE = "initializers", "untraced"
+RULE = "untraced"
 SAMPLES = 8  # of each recipe that is run besides the ordinary ones
 
 
@@ -247,7 +245,7 @@ def _too_little_influence(
 def _wrong_answer(subject: Subject, input_sets: dict[str, Inputs], rule: Rule) -> str:
     """What is said of the answer that is not right with a margin."""
     for label, inputs in input_sets.items():
-        result = judge(subject, CHECK, inputs, label)
+        result = judge(subject, inputs, label)
         if result.outcome == "skipped":
             continue
         share = (result.score or 0.0) / (result.budget or 1.0)

@@ -59,14 +59,14 @@ def check_liveness(subject: Subject) -> CheckResult:
     if moved >= least:
         hidden = _hidden(subject, input_sets, outputs, rule["missing_share"])
         if hidden:
-            return skipped("liveness", _too_little(subject, hidden, rule))
-        return passed("liveness", text, compared=compared, statistics={"liveness": moved})
+            return skipped(_too_little(subject, hidden, rule))
+        return passed(text, compared=compared, statistics={"liveness": moved})
     anywhere = movements(references, outputs, floor, 1.0, np.finfo(float).tiny)
     still = [spec for spec in outputs if not found[spec.name] >= least]
     names = ", ".join(repr(spec.name) for spec in still)
     if not any(spec.floating for spec in still) and chosen_from_what_moves(subject, least):
         text = f"{names} hardly change; the numbers among which they are positions do"
-        return passed("liveness", text, compared=compared)
+        return passed(text, compared=compared)
     if any(one >= least for one in anywhere.values()):
         floating = any(spec.floating for spec in still)
         share = 1.0 - rule["dead_share"] if floating else rule["moving_share"]
@@ -75,15 +75,14 @@ def check_liveness(subject: Subject) -> CheckResult:
         if not any(_varies(references, spec) for spec in still):
             remedy += "; if it is constant on purpose, leave it out of what the model returns"
         return skipped(
-            "liveness",
             f"in the native model, less than {share:.0%} of {names} {far} between ordinary inputs "
             f"({rule.origin}), so comparing it proves nothing; {remedy}",
         )
     text += f", at least {least:g} is required ({rule.origin}); a model that barely depends on its "
     text += "input proves nothing: give "
     if subject.model.trained:  # nobody gives it other weights for the sake of a comparison
-        return skipped("liveness", f"{text}inputs (domain=) on which it changes")
-    return failed("liveness", f"{text}it other weights", compared=compared)
+        return skipped(f"{text}inputs (domain=) on which it changes")
+    return failed(f"{text}it other weights", compared=compared)
 
 
 def _hidden(

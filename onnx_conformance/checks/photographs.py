@@ -49,9 +49,9 @@ def check_photographs(subject: Subject, photograph: Photograph) -> CheckResult:
         raise CapabilityMissing(f"{subject.model.name} has no preprocessing of photographs")
     levels, problem = _preprocessing_problem(subject, photograph, preprocessing)
     if problem:
-        return failed("photographs", problem, inputs=photograph.name)
+        return failed(problem, inputs=photograph.name)
     inputs = photograph_inputs(subject.model, preprocessing, photograph.path)
-    verdict = judge(subject, "photographs", inputs, f"photograph {photograph.name}")
+    verdict = judge(subject, inputs, f"photograph {photograph.name}")
     if not verdict.passed:
         return verdict
     return _ranked(subject, photograph, inputs, verdict, levels)

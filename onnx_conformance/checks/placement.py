@@ -26,26 +26,25 @@ def check_placement(subject: Subject) -> CheckResult:
             for digests in (session.sha256, subject.artifact.sha256)
         )
         return failed(
-            "placement",
             f"the session loaded files of digest {loaded}; the artifact's are {exported}",
         )
     nodes = session.nodes(provider.ort_name)
     if not any(session.placement.values()) and _folds_away(subject):
         reason = "the answer is a constant, which ONNX Runtime folds: no node is left to run"
-        return not_applicable("placement", reason)
+        return not_applicable(reason)
     if nodes == 0:
         ran = ", ".join(session.placement) or "nothing"
-        return failed("placement", f"{provider.ort_name} ran no node; what ran: {ran}")
+        return failed(f"{provider.ort_name} ran no node; what ran: {ran}")
     # of other machines it is asked where their answers are read
     overrides = provider.overridden(os.environ) if provider.here else []
     if overrides:
-        return failed("placement", "; ".join(overrides), compared=nodes)
+        return failed("; ".join(overrides), compared=nodes)
     placement, share = describe_placement(subject), session.share_of_nodes
     if share < subject.min_placement:
         asked = f"at least {100 * subject.min_placement:.3g} % are required (--min-placement)"
         reason = f"{provider.ort_name} ran {_percent(share)} of the nodes, and {asked}: {placement}"
-        return failed("placement", reason, compared=nodes)
-    return passed("placement", placement, compared=nodes)
+        return failed(reason, compared=nodes)
+    return passed(placement, compared=nodes)
 
 
 def _folds_away(subject: Subject) -> bool:

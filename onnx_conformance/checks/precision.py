@@ -80,13 +80,12 @@ def check_overflow(subject: Subject) -> CheckResult:
     if spoilt is not None:
         lost, dtype = spoilt.record["nonfinite"], spoilt.record["dtype"]
         reason = f"{spoilt.node} overflows {dtype}: {lost} elements of its output are not finite"
-        return failed("overflow", f"{reason}, though its inputs are")
+        return failed(f"{reason}, though its inputs are")
     half = [one for one in made if one.record["dtype"] == FLOAT16]
     if not half and PROVIDERS[subject.case.provider].precision == FLOAT16:
         return _of_provider(subject, made)
     if not half:
         return failed(
-            "overflow",
             "no tensor of the file is in float16, so float16's budget would be too wide; judge it "
             "as float32 (without --precision float16)",
         )
@@ -94,7 +93,7 @@ def check_overflow(subject: Subject) -> CheckResult:
     share = largest.size / LARGEST_FLOAT16
     reason = f"the largest number is {largest.size:.4g} at {largest.node}, {share:.2%} of float16's"
     statistics = {"largest": largest.size, "node": largest.node}
-    return passed("overflow", reason, compared=len(half), statistics=statistics)
+    return passed(reason, compared=len(half), statistics=statistics)
 
 
 def _of_provider(subject: Subject, made: list[_ProducedTensor]) -> CheckResult:
@@ -107,7 +106,7 @@ def _of_provider(subject: Subject, made: list[_ProducedTensor]) -> CheckResult:
             "float32, which the error budget judges"
         )
     statistics = {"beyond": len(outside), "node": outside[0].node if outside else ""}
-    return passed("overflow", reason, compared=len(made), statistics=statistics)
+    return passed(reason, compared=len(made), statistics=statistics)
 
 
 def _tensors(subject: Subject, traced: dict[str, TensorRecord]) -> Iterator[_ProducedTensor]:
@@ -204,7 +203,6 @@ def check_sqnr(subject: Subject) -> CheckResult:
     rule = subject.tolerances.rule("sqnr", subject.case)
     if not _is_quantised(subject):
         return failed(
-            "sqnr",
             "nothing in the file is quantised, so int8's rules would be too loose; judge it as "
             "float32 (without --precision int8)",
         )
@@ -218,7 +216,7 @@ def check_sqnr(subject: Subject) -> CheckResult:
             for spec in subject.model.outputs
         }
     except (Unanswered, ValueError) as problem:
-        return failed("sqnr", str(problem))
+        return failed(str(problem))
     worst = min(found, key=lambda name: found[name].low)
     bound, decibels = found[worst].low, _decibels(found[worst])
     result: ResultFields = {
@@ -227,8 +225,8 @@ def check_sqnr(subject: Subject) -> CheckResult:
     }
     if bound < rule["least_db"]:
         reason = f"output '{worst}': {decibels}, {rule['least_db']:g} dB required ({rule.origin})"
-        return failed("sqnr", reason, **result)
-    return passed("sqnr", f"output '{worst}': {decibels}", compared=found[worst].samples, **result)
+        return failed(reason, **result)
+    return passed(f"output '{worst}': {decibels}", compared=found[worst].samples, **result)
 
 
 def _is_quantised(subject: Subject) -> bool:
@@ -280,7 +278,7 @@ def check_composition(subject: Subject) -> CheckResult:
     try:
         together, apart = answers_to(subject, [inputs]), answers_to(subject, samples)
     except Unanswered as problem:
-        return failed("composition", str(problem))
+        return failed(str(problem))
     shares = {
         spec.name: _share(
             together.runtime[spec.name],
@@ -300,11 +298,11 @@ def check_composition(subject: Subject) -> CheckResult:
     compared = sum(array.size for array in together.runtime.values())
     if PER_BATCH in subject.artifact.facts["nodes"]:
         reason = f"{finding}; allowed, because the file measures activations batch by batch"
-        return passed("composition", reason, compared=compared, statistics=statistics)
+        return passed(reason, compared=compared, statistics=statistics)
     if shares[worst] > rule["share_of_noise"]:
         reason = f"{finding}, allowed {rule['share_of_noise']:g} ({rule.origin})"
-        return failed("composition", reason, statistics=statistics)
-    return passed("composition", finding, compared=compared, statistics=statistics)
+        return failed(reason, statistics=statistics)
+    return passed(finding, compared=compared, statistics=statistics)
 
 
 def _share(together: Array, apart: Array, native: Array, native_apart: Array) -> float:

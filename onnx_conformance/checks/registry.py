@@ -3,14 +3,15 @@
 Registering a check takes the name of its negative control: a wrong conversion that it must
 turn red, in words that the control names (:mod:`onnx_conformance.checks.controls`).
 ``tests/meta/checks/test_controls.py`` runs them all. :func:`required_checks` lists the tests that
-a case must pass, for runs and the API; ``test_required_checks.py`` holds pytest's to it.
+a case must pass, for runs and the API (``tests/meta/inputs/test_required_checks.py``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from dataclasses import dataclass, field, replace
+from functools import wraps
+from typing import Any, TypeVar, cast
 
 from onnx_conformance.checks.controls import CONTROLS
 from onnx_conformance.core.case import Case
@@ -117,9 +118,10 @@ CHECKS: Registry[Check] = Registry(
 
 
 def register_check(*, control: str, **traits: Any) -> Callable[[F], F]:
-    """Register ``check_<name>``; ``control`` names the wrong conversion it must turn red.
+    """Register ``check_<name>``, whose results bear this name from then on.
 
     Args:
+        control: the wrong conversion that it must turn red.
         traits: further fields of :class:`Check`.
 
     Raises:
@@ -133,8 +135,13 @@ def register_check(*, control: str, **traits: Any) -> Callable[[F], F]:
                 f"negative control '{control}' does not say which words of check '{name}' report "
                 f"it; add {name}='…' to its decorator"
             )
-        CHECKS.register(name, Check(name, check, control, **traits))
-        return check
+
+        @wraps(check)
+        def named(*args: Any, **kwargs: Any) -> CheckResult:
+            return replace(check(*args, **kwargs), name=name)
+
+        CHECKS.register(name, Check(name, named, control, **traits))
+        return cast("F", named)
 
     return decorate
 

@@ -63,9 +63,7 @@ def check_nonfinite(subject: Subject) -> CheckResult:
     where a session runs that operator and a lone value comes out otherwise, whole samples of it
     decide.
     """
-    return unless_refused(
-        subject, "nonfinite", non_finite(subject.model, subject.seed).inputs, _judged
-    )
+    return unless_refused(subject, non_finite(subject.model, subject.seed).inputs, _judged)
 
 
 def _judged(subject: Subject) -> CheckResult:
@@ -93,7 +91,7 @@ def _judge_non_finite(subject: Subject, named: NamedInputs) -> CheckResult:
     rule, clean = subject.tolerances.rule("allclose", subject.case), len(NON_FINITE)
     answer, native = subject.run(named.inputs), subject.native(named.inputs)
     if answer.outputs is None:
-        return not_answered("nonfinite", answer, named.inputs, named.label)
+        return not_answered(answer, named.inputs, named.label)
     problem = structure_problem(native, answer.outputs) or _lost_nonfinite(native, answer.outputs)
     if problem is None:
         of_a_sample = subject.model.of_a_sample
@@ -109,11 +107,10 @@ def _judge_non_finite(subject: Subject, named: NamedInputs) -> CheckResult:
         )
         noise = _noise(subject, named.inputs, clean) if wrong else None
         if noise:
-            return skipped("nonfinite", noise)
+            return skipped(noise)
         problem = f"sample {clean}, which is clean, is wrong in '{wrong.output}'" if wrong else None
     if problem:
         return failed(
-            "nonfinite",
             problem,
             inputs=named.label,
             details=evidence_lines(subject),
@@ -123,7 +120,7 @@ def _judge_non_finite(subject: Subject, named: NamedInputs) -> CheckResult:
         )
     compared = sum(array.size for array in answer.outputs.values())
     text = "NaN, +inf and -inf wherever native has them"
-    return passed("nonfinite", text, compared=compared, inputs=named.label)
+    return passed(text, compared=compared, inputs=named.label)
 
 
 def _finite_in_native(native: Outputs, got: Outputs, clean: int) -> tuple[Outputs, Outputs]:
@@ -206,38 +203,37 @@ def check_empty_batch(subject: Subject) -> CheckResult:
     answer = subject.run(RawInputs(named.inputs) if fixed else named.inputs)
     if answer.error is not None and fixed and not answer.died:
         reason = f"refused, as by a batch fixed at {fixed}"
-        return passed("empty_batch", reason, compared=1, inputs=named.label)
+        return passed(reason, compared=1, inputs=named.label)
     if answer.died:
-        return failed("empty_batch", f"no samples: {unanswered(answer)}", inputs=named.label)
+        return failed(f"no samples: {unanswered(answer)}", inputs=named.label)
     if answer.outputs is None:
         return _refused_empty(subject, named, answer)
     wanted = _none_of(subject, answer.outputs)
     problem = structure_problem(wanted, answer.outputs)
     if problem:
         return failed(
-            "empty_batch",
             problem,
             inputs=named.label,
             reproduction=reproduction.misshapen(named.inputs, wanted, answer.outputs),
         )
     facts = sum(array.ndim for array in wanted.values())
-    return passed("empty_batch", "no sample in, none out", compared=facts, inputs=named.label)
+    return passed("no sample in, none out", compared=facts, inputs=named.label)
 
 
 def _refused_empty(subject: Subject, named: NamedInputs, answer: Answer) -> CheckResult:
     """A refusal is right where native refuses too, or ONNX does not define what was asked for."""
     refusal = refusal_of(subject, named.inputs)
     if refusal is not None:
-        return passed("empty_batch", f"native refuses an empty batch too: {refusal}", compared=1)
+        return passed(f"native refuses an empty batch too: {refusal}", compared=1)
     if UNDEFINED_RESHAPE.search(answer.error or ""):
         reason = "refused: ONNX's Reshape cannot find an open size (-1) without elements"
-        return passed("empty_batch", reason, compared=1, inputs=named.label)
+        return passed(reason, compared=1, inputs=named.label)
     defined = by_definition(subject, named.inputs, answer.error or "")
     if defined is None or structure_problem(_none_of(subject, defined[1]), defined[1]):
         reason = f"no samples: {unanswered(answer)}"
-        return failed("empty_batch", reason, inputs=named.label)
+        return failed(reason, inputs=named.label)
     reason = f"right by ONNX's definition; ONNX Runtime refuses an empty batch at {defined[0]}"
-    return passed("empty_batch", reason, compared=len(defined[1]), inputs=named.label)
+    return passed(reason, compared=len(defined[1]), inputs=named.label)
 
 
 def _none_of(subject: Subject, got: Outputs) -> Outputs:
@@ -273,21 +269,20 @@ def check_refusal(subject: Subject, flaw: str) -> CheckResult:
     """Inputs with a wrong name, dtype, rank or size get an error, not a number."""
     flaws = malformed(subject.model, subject.seed)
     if flaw not in flaws:
-        return not_applicable("refusal", NO_SUCH_FLAW.get(flaw, f"no input has a {flaw}"))
+        return not_applicable(NO_SUCH_FLAW.get(flaw, f"no input has a {flaw}"))
     named = flaws[flaw]
     answer = subject.run(named.inputs)
     if answer.error is None:
         return failed(
-            "refusal",
             f"{named.label}: the session answered with numbers",
             inputs=named.label,
             reproduction=reproduction.accepted(named.inputs, answer.outputs),
         )
     if answer.died:
-        return failed("refusal", f"{named.label}: {unanswered(answer)}", inputs=named.label)
+        return failed(f"{named.label}: {unanswered(answer)}", inputs=named.label)
     if not answer.error.strip():
-        return failed("refusal", f"{named.label}: refused without a message", inputs=named.label)
-    return passed("refusal", f"{named.label}: {answer.error[:200]}", compared=1, inputs=named.label)
+        return failed(f"{named.label}: refused without a message", inputs=named.label)
+    return passed(f"{named.label}: {answer.error[:200]}", compared=1, inputs=named.label)
 
 
 # -- an empty batch by ONNX's definition -----------------------------------------------------------

@@ -69,7 +69,7 @@ def check_steps(subject: Subject) -> CheckResult:
     The noise floor is that of the loop: the oracle, native and its replicas run it each on their
     own.
     """
-    return _judge_loops(subject, "steps", 0)
+    return _judge_loops(subject, 0)
 
 
 @register_check(
@@ -81,17 +81,17 @@ def check_steps(subject: Subject) -> CheckResult:
 )
 def check_reset(subject: Subject) -> CheckResult:
     """A fresh start, in a session that ran other calls before, gives what the first start gave."""
-    result = _judge_loops(subject, "reset", 1)
+    result = _judge_loops(subject, 1)
     if result.outcome != "failed":
         return result
     return replace(result, reason=f"begun anew after other calls, {result.reason}")
 
 
-def _judge_loops(subject: Subject, name: str, repeat: int) -> CheckResult:
+def _judge_loops(subject: Subject, repeat: int) -> CheckResult:
     """The loops of a model, each in the session's run that ``repeat`` counts."""
     chosen = loops(subject.model, subject.seed)
     if not chosen:
-        return state_is_fixed(name)
+        return state_is_fixed()
     references = subject.references(list(chosen.values()))
     ran, refused = [], []
     for (description, loop), reference in zip(chosen.items(), references, strict=True):
@@ -100,8 +100,8 @@ def _judge_loops(subject: Subject, name: str, repeat: int) -> CheckResult:
         else:
             ran.append(LoopRun(description, loop, reference, subject.run(loop, repeat)))
     if not ran:
-        return skipped(name, f"native itself refuses calls in a row ({refused[0]})")
-    results = [_judge(subject, name, one) for one in ran]
+        return skipped(f"native itself refuses calls in a row ({refused[0]})")
+    results = [_judge(subject, one) for one in ran]
     for outcome in ("failed", "skipped"):
         for result in (one for one in results if one.outcome == outcome):
             return result
@@ -111,13 +111,12 @@ def _judge_loops(subject: Subject, name: str, repeat: int) -> CheckResult:
     )
     text += f"; native itself refuses them {refused[0]}" if refused else ""
     compared = sum(result.compared for result in results)
-    return passed(name, text, compared=compared, score=worst.score, budget=worst.budget)
+    return passed(text, compared=compared, score=worst.score, budget=worst.budget)
 
 
-def state_is_fixed(name: str) -> CheckResult:
+def state_is_fixed() -> CheckResult:
     """The result for a file that fixes the size of a state which grows from call to call."""
     return not_applicable(
-        name,
         "the file fixes the size of a state that grows, so no call can follow another",
     )
 
@@ -125,10 +124,9 @@ def state_is_fixed(name: str) -> CheckResult:
 # -- one loop --------------------------------------------------------------------------------------
 
 
-def _judge(subject: Subject, name: str, ran: LoopRun) -> CheckResult:
+def _judge(subject: Subject, ran: LoopRun) -> CheckResult:
     if ran.answer.outputs is None:
         return failed(
-            name,
             f"{ran.label}: the session refused {ran.answer.error}",
             inputs=ran.label,
             details=evidence_lines(subject),
@@ -136,24 +134,22 @@ def _judge(subject: Subject, name: str, ran: LoopRun) -> CheckResult:
     found = list(_judged_calls(subject, ran))
     first = next((place for place, one in enumerate(found) if not one.right), None)
     if first is not None:
-        return _failed_at(subject, name, ran, found, first)
+        return _failed_at(subject, ran, found, first)
     part = float32_part(subject)
     if part is not None:
-        exact = _judge(part, name, replace(ran, reference=part.reference(ran.loop)))
+        exact = _judge(part, replace(ran, reference=part.reference(ran.loop)))
         if exact.outcome == "failed":
             return exact
     if len(found) < LEAST_CALLS:
         specs = judged_at(subject.model, len(found))
         noise = limits_for(subject).excessive_noise(ran.reference, specs)
         return skipped(
-            name,
             f"{ran.reference.unit} itself errs by {noise:.2g} of the output at call "
             f"{len(found) + 1} of {ran.label}: they prove nothing",
         )
     worst = max(found, key=lambda one: one.severity)
     few = f"; after call {len(found)} float32's own error says nothing"
     return passed(
-        name,
         f"within budget at each: {worst}{few if len(found) < len(ran.loop.calls) else ''}",
         compared=sum(one.elements for one in found),
         score=worst.score.value if worst.score else None,
@@ -173,11 +169,11 @@ def _judged_calls(subject: Subject, ran: LoopRun) -> Iterator[Judgement]:
 
 
 def _failed_at(
-    subject: Subject, name: str, ran: LoopRun, found: Sequence[Judgement], first: int
+    subject: Subject, ran: LoopRun, found: Sequence[Judgement], first: int
 ) -> CheckResult:
     """The first wrong call, whether the error grows after it, and whether its state is to blame."""
-    result = result_of(subject, name, ran.label, ran.loop, found[first])
-    alone = judge(subject, name, _with_native_state(subject.model, ran, first), ran.label)
+    result = result_of(subject, ran.label, ran.loop, found[first])
+    alone = judge(subject, _with_native_state(subject.model, ran, first), ran.label)
     if alone.outcome == "failed":
         blame = "this call alone, given native's state, is wrong too"
     else:

@@ -54,11 +54,9 @@ def check_checker(subject: Subject) -> CheckResult:
     nodes = sum(subject.artifact.facts["nodes"].values())
     complaint = complaint_of(subject.artifact.path)
     if not complaint:
-        return passed("checker", f"{nodes} nodes valid, shapes inferred strictly", compared=nodes)
+        return passed(f"{nodes} nodes valid, shapes inferred strictly", compared=nodes)
     if complaint == subject.weights.complaint:
-        return passed(
-            "checker", f"onnx.checker says so of the reference too: {complaint}", compared=nodes
-        )
+        return passed(f"onnx.checker says so of the reference too: {complaint}", compared=nodes)
     if subject.exporter is EXTERNAL:
         rest, own = complaint_beside_own(subject.artifact.path)
         but = [f"{', '.join(own)}, which ONNX has from a later opset on"] if own else []
@@ -68,9 +66,9 @@ def check_checker(subject: Subject) -> CheckResult:
             valid = (
                 f"{nodes} nodes valid but for {' and '.join(but)}: only ONNX Runtime runs this file"
             )
-            return passed("checker", valid, compared=nodes)
+            return passed(valid, compared=nodes)
         complaint = rest or complaint
-    return failed("checker", f"{complaint}; export it again", compared=nodes)
+    return failed(f"{complaint}; export it again", compared=nodes)
 
 
 @register_check(control="output_renamed")
@@ -91,10 +89,10 @@ def check_interface(subject: Subject) -> CheckResult:
             names = [tensor["name"] for tensor in found]
             reason = f"{len(found)} {side}s {names}, expected {len(specs)}"
             told = _of_maps(names) or f": {[spec.name for spec in specs]}; give both the same"
-            return failed("interface", reason + told)
+            return failed(reason + told)
         reordered = _reordered([spec.name for spec in specs], [t["name"] for t in found])
         if reordered and side == "output":
-            return failed("interface", reordered, compared=compared)
+            return failed(reordered, compared=compared)
         for spec, tensor in zip(specs, found, strict=True):
             named = promised or not _may_be_named(subject, spec, tensor)
             expected = _expected(subject, spec, tensor) if side == "output" else spec
@@ -105,14 +103,12 @@ def check_interface(subject: Subject) -> CheckResult:
                 expected, tensor, named=named, answered=side == "output", group=subject.model.group
             )
             if problem:
-                return failed("interface", f"{side} {problem}", compared=compared)
+                return failed(f"{side} {problem}", compared=compared)
             if tensor["name"] != spec.name:
                 notes.append(f"'{tensor['name']}' is taken as {side} '{spec.name}'")
             compared += 2 + len(spec.shape)
     note = f"; by the exporter's choice: {', '.join(notes)}" if notes else ""
-    return passed(
-        "interface", f"names, order, dtypes and sizes as specified{note}", compared=compared
-    )
+    return passed(f"names, order, dtypes and sizes as specified{note}", compared=compared)
 
 
 def _reordered(wanted: list[str], names: list[str]) -> str | None:
@@ -225,7 +221,7 @@ def check_batch_axis(subject: Subject) -> CheckResult:
     facts, compared, notes = subject.artifact.facts, 0, []
     counts = [len(facts["inputs"]), len(facts["outputs"])]
     if counts != [len(subject.model.inputs), len(subject.model.outputs)]:
-        return failed("batch_axis", f"the file has {counts[0]} inputs and {counts[1]} outputs")
+        return failed(f"the file has {counts[0]} inputs and {counts[1]} outputs")
     lenient = subject.case.exporter == EXTERNAL.name and not subject.expect_dynamic
     inputs = [spec.name for spec in subject.model.inputs]
     for spec, tensor in zip(
@@ -238,17 +234,17 @@ def check_batch_axis(subject: Subject) -> CheckResult:
         if frozen and spec.name in inputs and lenient:
             notes.append(f"'{spec.name}' {frozen[0]}")
         elif frozen and subject.case.options.dynamic_batch and not lenient:
-            return failed("batch_axis", f"'{spec.name}' {frozen[0]}{frozen[1]}")
+            return failed(f"'{spec.name}' {frozen[0]}{frozen[1]}")
         problem = _batch_problem(subject, spec, shape)
         if problem and lenient:
             notes.append(problem)
         elif problem:
-            return failed("batch_axis", problem)
+            return failed(problem)
         compared += 1
     reason = "as asked on every input and output"
     if notes:
         reason = f"the file fixes sizes that the model leaves open: {'; '.join(notes)}"
-    return passed("batch_axis", reason, compared=compared)
+    return passed(reason, compared=compared)
 
 
 def _batch_problem(subject: Subject, spec: TensorSpec, shape: list[Any]) -> str | None:
@@ -281,14 +277,14 @@ def check_opset(subject: Subject) -> CheckResult:
     if asked not in (delivered, None):
         external = isinstance(subject.case, ExternalCase)
         by = " (by --opset, or by the file's name or manifest)" if external else ""
-        return failed("opset", f"asked for opset {asked}{by}, delivered {delivered}")
+        return failed(f"asked for opset {asked}{by}, delivered {delivered}")
     newest = onnx.defs.onnx_opset_version()
     if "ai.onnx" not in subject.artifact.facts["domains"]:
-        return passed("opset", "no operator of ONNX's own opsets is imported", compared=1)
+        return passed("no operator of ONNX's own opsets is imported", compared=1)
     if not 0 < delivered <= newest:
-        return failed("opset", f"the file says opset {delivered}; known opsets: 1 to {newest}")
+        return failed(f"the file says opset {delivered}; known opsets: 1 to {newest}")
     said = "as asked" if asked is not None else "as the file says (--opset asks for one)"
-    return passed("opset", f"opset {delivered} {said}", compared=1)
+    return passed(f"opset {delivered} {said}", compared=1)
 
 
 @register_check(control="training_mode")
@@ -304,15 +300,15 @@ def check_inference_mode(subject: Subject) -> CheckResult:
     training, idle = [], {id(node) for node in constant_nodes(model)}
     for node in nodes:
         if node.domain == "ai.onnx.preview.training":
-            return failed("inference_mode", f"node '{node.name}' is a training operator")
+            return failed(f"node '{node.name}' is a training operator")
         if node.op_type in RANDOM:
-            return failed("inference_mode", f"{node.op_type} '{node.name}' draws random numbers")
+            return failed(f"{node.op_type} '{node.name}' draws random numbers")
         if node.op_type == "BatchNormalization" and _attribute(node, "training_mode"):
             training += [] if id(node) in idle else [node.name]
         if node.op_type == "Dropout" and _dropout_trains(node, stored):
-            return failed("inference_mode", f"Dropout '{node.name}' is in training mode")
+            return failed(f"Dropout '{node.name}' is in training mode")
     if not training:
-        return passed("inference_mode", "no node in training mode", compared=len(nodes))
+        return passed("no node in training mode", compared=len(nodes))
     expected = subject.weights.batch_statistics
     if len(training) > expected:
         reason = f"BatchNormalization '{training[0]}' is in training mode"
@@ -320,9 +316,8 @@ def check_inference_mode(subject: Subject) -> CheckResult:
         reason += (
             f", and native takes statistics from the batch {expected} times" if expected else ""
         )
-        return failed("inference_mode", reason)
+        return failed(reason)
     return passed(
-        "inference_mode",
         f"{len(training)} BatchNormalization nodes use the batch's statistics, as native does",
         compared=len(nodes),
     )

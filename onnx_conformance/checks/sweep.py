@@ -97,10 +97,10 @@ def _answered(subject: Subject, check: str, recipes: Sequence[Recipe]) -> Sweep:
 
 
 def _judge(sweep: Sweep) -> CheckResult:
-    name, judged, refused, budget = sweep.check, sweep.judged, sweep.refused, sweep.budget
+    judged, refused, budget = sweep.judged, sweep.refused, sweep.budget
     if not judged:
         why = refused[0] if refused else "none fits this class of precision"
-        return skipped(name, f"native refuses all inputs of this check ({why})")
+        return skipped(f"native refuses all inputs of this check ({why})")
     no_answers = _unanswered(sweep)
     if no_answers is not None:
         return no_answers
@@ -111,20 +111,19 @@ def _judge(sweep: Sweep) -> CheckResult:
         return _over_budget(sweep, worst)
     if unjudged > sweep.rule["unjudged"]:
         return skipped(
-            name,
             f"float32 itself errs by more than {budget['maximum_noise_floor']:g} of the output on "
             f"{unjudged:.0%} of the samples ({budget.origin}), which therefore prove nothing",
         )
     rows = sum(one.inputs.samples for one in judged)
     part = float32_part(sweep.subject)
-    exact = _judge(_answered(part, name, [one.recipe for one in judged])) if part else None
+    exact = _judge(_answered(part, sweep.check, [one.recipe for one in judged])) if part else None
     if exact is not None and exact.outcome == "failed":
         return exact
     reason = f"within budget on {rows} samples of {len(judged)} inputs"
     reason += f" but for {turned} in which a decision hangs on a rounding" if turned else ""
     reason += f"; native itself refuses {len(refused)} of them ({refused[0]})" if refused else ""
     score = budget["factor"] * max(one.ratio for one in worst)
-    return passed(name, reason, compared=sweep.compared, score=score, budget=budget["factor"])
+    return passed(reason, compared=sweep.compared, score=score, budget=budget["factor"])
 
 
 def _unanswered(sweep: Sweep) -> CheckResult | None:
@@ -141,7 +140,6 @@ def _unanswered(sweep: Sweep) -> CheckResult | None:
     first, problem = min(problems, key=lambda found: _elements(found[0].inputs))
     got = first.answer.outputs
     return failed(
-        sweep.check,
         f"at {_places([one for one, _ in problems], len(sweep.judged))}: {problem}",
         inputs=str(first.recipe),
         details=_detail_lines(sweep, first),
@@ -164,10 +162,10 @@ def _by_allclose(sweep: Sweep) -> CheckResult:
     wrong = next((place for place, how in enumerate(found) if not how.right), None)
     if wrong is not None and (sweep.together or not hangs_on_an_ulp(parts, sweep.rule)):
         one = judged[wrong]
-        return result_of(subject, sweep.check, str(one.recipe), one.inputs, found[wrong])
+        return result_of(subject, str(one.recipe), one.inputs, found[wrong])
     reason = f"no float64 oracle: {len(judged)} inputs are close to native by allclose"
     reason += " but for decisions that hang on an ulp" * (wrong is not None)
-    return passed(sweep.check, reason, compared=sweep.compared)
+    return passed(reason, compared=sweep.compared)
 
 
 # -- what a failure says --------------------------------------------------------------------------
@@ -182,7 +180,6 @@ def _over_budget(sweep: Sweep, worst: Sequence[WorstScore]) -> CheckResult:
     where = _places([judged[place] for place in wrong], len(judged))
     origins = "; ".join(dict.fromkeys((sweep.budget.origin, sweep.rule.origin)))
     return failed(
-        sweep.check,
         f"differs from {sweep.subject.model.original} at {where}",
         compared=sweep.compared,
         score=factor * worst[first].ratio,

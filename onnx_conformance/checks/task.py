@@ -78,7 +78,6 @@ def check_task(subject: Subject) -> CheckResult:
     if not model.task:
         judged = ", ".join(name for name in MODELS if MODELS[name].task)
         return skipped(
-            "task",
             f"latency only: there are no data to judge {model.name}'s decisions on "
             f"(--evaluation-data=DIR gives yours); accuracy is judged for {judged}",
         )
@@ -104,7 +103,7 @@ def _judged(subject: Subject, samples: Samples, rule: Rule, confidence: float) -
         asked = [one for one in QUESTIONS if samples.labels is not None or not one.labelled]
         found = {one.key: one.answer(native, runtime, samples.labels, rule) for one in asked}
     except (Unanswered, ValueError) as problem:
-        return failed("task", str(problem))
+        return failed(str(problem))
     wrong = [one for one in asked if not _within_bound(one, found[one.key], rule)]
     reason = "; ".join(_figure(one, found[one.key]) for one in wrong or asked)
     allowed = ", ".join(f"{one.key} {rule[one.key]:g}" for one in wrong)
@@ -114,12 +113,12 @@ def _judged(subject: Subject, samples: Samples, rule: Rule, confidence: float) -
     }
     if not wrong:
         reason = f"{reason}; {_native_decisions(native, samples.labels)}"
-        return passed("task", reason, compared=len(samples), **evidence)
+        return passed(reason, compared=len(samples), **evidence)
     reason = f"{reason}; allowed: {allowed} ({rule.origin})"
     if any(not _within(one, found[one.key].estimate, rule) for one in wrong):
-        return failed("task", reason, compared=len(samples), **evidence)
+        return failed(reason, compared=len(samples), **evidence)
     reason = f"{len(samples)} samples are too few: {reason}; give more (--evaluation-data=DIR)"
-    return undecided("task", reason, compared=len(samples), **evidence)
+    return undecided(reason, compared=len(samples), **evidence)
 
 
 def _refuse_vacuous(native: Array, labels: Array | None, rule: Rule) -> None:

@@ -66,7 +66,7 @@ def _judged(subject: Subject, recipe: Recipe, answer: Answer) -> CheckResult:
     if answer.outputs is None:
         return _cannot(str(answer.error))
     inputs = materialise(recipe, subject.model)
-    result = judge(subject, CHECK, inputs, str(recipe), answer=answer)
+    result = judge(subject, inputs, str(recipe), answer=answer)
     if result.outcome != "failed":
         return result
     reason = f"with ONNX Runtime's graph optimisation off (as the file is written): {result.reason}"
@@ -77,4 +77,4 @@ def _judged(subject: Subject, recipe: Recipe, answer: Answer) -> CheckResult:
 
 
 def _cannot(why: str) -> CheckResult:
-    return skipped(CHECK, f"cannot be run with ONNX Runtime's graph optimisation off: {why}")
+    return skipped(f"cannot be run with ONNX Runtime's graph optimisation off: {why}")

@@ -57,17 +57,15 @@ def unanswered(answer: Answer) -> str:
     return f"the session failed on the inputs: {error}"
 
 
-def not_answered(
-    name: str, answer: Answer, inputs: Inputs, label: str, place: str = ""
-) -> CheckResult:
-    """The failure of check ``name`` on inputs to which there are no outputs.
+def not_answered(answer: Answer, inputs: Inputs, label: str, place: str = "") -> CheckResult:
+    """The failure on inputs to which there are no outputs.
 
     Args:
         label: the words that describe the inputs.
         place: with which words the reason begins.
     """
     reason = f"{place}{unanswered(answer)}"
-    return failed(name, reason, inputs=label, reproduction=reproduction.unanswered(inputs))
+    return failed(reason, inputs=label, reproduction=reproduction.unanswered(inputs))
 
 
 def refusal_of(subject: Subject, inputs: Inputs) -> str | None:
@@ -87,14 +85,13 @@ def refusal_of(subject: Subject, inputs: Inputs) -> str | None:
 
 
 def unless_refused(
-    subject: Subject, name: str, inputs: Inputs, judge: Callable[[Subject], CheckResult]
+    subject: Subject, inputs: Inputs, judge: Callable[[Subject], CheckResult]
 ) -> CheckResult:
     """What ``judge`` says of inputs far from ordinary ones.
 
     Not applicable where the native model itself refuses them, or computes nothing usable of them.
 
     Args:
-        name: the check's.
         inputs: the inputs that it judges.
 
     Raises:
@@ -106,15 +103,14 @@ def unless_refused(
         refusal = refusal_of(subject, inputs) if failure.stage in ("native", "oracle") else None
         if refusal is None:
             raise
-        return not_applicable(name, f"the native model refuses such inputs: {refusal}")
+        return not_applicable(f"the native model refuses such inputs: {refusal}")
     if result.outcome == "skipped":
-        return not_applicable(name, f"{result.reason}, and no file could")
+        return not_applicable(f"{result.reason}, and no file could")
     return result
 
 
 def judge(
     subject: Subject,
-    name: str,
     inputs: Inputs,
     label: str,
     *,
@@ -122,7 +118,7 @@ def judge(
     repeat: int = 0,
     answer: Answer | None = None,
 ) -> CheckResult:
-    """The error budget on any inputs, as the verdict of check ``name``.
+    """The verdict on any inputs by the error budget.
 
     Args:
         label: the words that describe the inputs.
@@ -134,7 +130,7 @@ def judge(
     answer = subject.run(fed, repeat) if answer is None else answer
     reference, specs = subject.reference(inputs), subject.model.judged
     if answer.outputs is None:
-        return not_answered(name, answer, fed, label)
+        return not_answered(answer, fed, label)
     found = judge_outputs(reference, answer.outputs, specs, limits_for(subject))
     noise = found.limits.excessive_noise(reference, specs) if found.score is not None else 0.0
     if noise:
@@ -146,21 +142,21 @@ def judge(
                 "so comparing it proves nothing"
             )
             if not near_zero and _without_variation(fed, rule["constant_share"]):
-                return not_applicable(name, f"{reason}; nearly all of each input is one number")
-            return skipped(name, reason + _about_ranges(subject.model.inputs))
+                return not_applicable(f"{reason}; nearly all of each input is one number")
+            return skipped(reason + _about_ranges(subject.model.inputs))
     if found.right and _nothing_finite(found.native):
         words = f"native answers infinity or NaN alone on {label}"
         if not any(np.any(array) for array in fed.values()):
-            return not_applicable(name, f"{words}, which is 0 throughout, and so does the file")
-        return skipped(name, f"{words}: it proves nothing{_about_masks(subject.model.inputs)}")
+            return not_applicable(f"{words}, which is 0 throughout, and so does the file")
+        return skipped(f"{words}: it proves nothing{_about_masks(subject.model.inputs)}")
     part = float32_part(subject) if found.right else None
     if part is not None:
         exact = judge(
-            part, name, inputs, label, session_inputs=session_inputs, repeat=repeat, answer=answer
+            part, inputs, label, session_inputs=session_inputs, repeat=repeat, answer=answer
         )
         if exact.outcome == "failed":
             return exact
-    return result_of(subject, name, label, fed, found)
+    return result_of(subject, label, fed, found)
 
 
 def float32_part(subject: Subject) -> Subject | None:
@@ -217,10 +213,8 @@ def limits_for(subject: Subject, check: str = "error_budget") -> AnswerLimits:
     return limits_of(subject.tolerances, subject.case, oracle=subject.model.oracle, check=check)
 
 
-def result_of(
-    subject: Subject, name: str, label: str, fed: Inputs, found: Judgement
-) -> CheckResult:
-    """A judgement as the result of check ``name``.
+def result_of(subject: Subject, label: str, fed: Inputs, found: Judgement) -> CheckResult:
+    """A judgement as the result of a check.
 
     Args:
         label: the words that describe the inputs.
@@ -236,17 +230,16 @@ def result_of(
         figures |= {"score": found.score.value, "budget": rule["factor"]}
     if found.right:
         reason = f"within budget: {found.score}" if found.score else _close(numbers, rule)
-        return passed(name, reason, compared=compared, **figures)
+        return passed(reason, compared=compared, **figures)
     if found.native_differs(subject.tolerances.rule("error_budget", subject.case)["factor"]):
         return skipped(
-            name,
             f"native's own answers to {label} differ as much where its weights or inputs are off "
             "by a float32 ulp, as where numbers are rounded to few, so comparing it proves nothing",
         )
     figures["details"] = (*_details(found), *evidence_lines(subject))
     figures["reproduction"] = reproduction.misjudged(fed, found)
     reason = _reason(found, subject.model.original)
-    return failed(name, reason, compared=compared, **figures)
+    return failed(reason, compared=compared, **figures)
 
 
 def _reason(found: Judgement, original: str) -> str:

@@ -60,7 +60,6 @@ def check_deciding_values(subject: Subject) -> CheckResult:
     if wrong:
         worst = max(wrong, key=lambda one: one.error / one.noise_floor)
         return failed(
-            CHECK,
             f"tensor '{worst.tensor}', which decides outputs, is {worst.error:.2g} off native's "
             f"{worst.native}; float32 itself errs by {worst.noise_floor:.2g}, and "
             f"{rule['factor']:g} times that is allowed ({rule.origin})",
@@ -72,7 +71,7 @@ def check_deciding_values(subject: Subject) -> CheckResult:
         )
     if found:
         names = ", ".join(f"'{one.tensor}'" for one in found[:3])
-        return passed(CHECK, f"the deciding tensors are native's: {names}", compared=elements)
+        return passed(f"the deciding tensors are native's: {names}", compared=elements)
     return _decisions_alone(subject, recipe)
 
 
@@ -132,20 +131,20 @@ def _decisions_alone(subject: Subject, recipe: Recipe) -> CheckResult:
     inputs = materialise(recipe, subject.model)
     answer, reference = subject.run(inputs), subject.reference(inputs)
     if answer.outputs is None:
-        return failed(CHECK, f"the session refused the inputs: {answer.error}", inputs=str(recipe))
+        return failed(f"the session refused the inputs: {answer.error}", inputs=str(recipe))
     flips = subject.tolerances.rule("sweep", subject.case)["flips"]
     compared = 0
     for spec in subject.model.outputs:
         if spec.floating:
             continue
         if answer.outputs[spec.name].shape != reference.native[spec.name].shape:
-            return failed(CHECK, f"output '{spec.name}' has another shape", inputs=str(recipe))
+            return failed(f"output '{spec.name}' has another shape", inputs=str(recipe))
         wrong, left_open = wrong_decisions(reference, answer.outputs, spec)
         if int(wrong.sum()) > flips + 2 * left_open:
             reason = (
                 f"{int(wrong.sum())} of {wrong.size} elements of '{spec.name}' are not native's"
             )
-            return failed(CHECK, reason, inputs=str(recipe))
+            return failed(reason, inputs=str(recipe))
         compared += wrong.size
     reason = "no tensor before the decisions resembles one of native's; the decisions agree"
-    return passed(CHECK, reason, compared=compared)
+    return passed(reason, compared=compared)

@@ -12,7 +12,7 @@ from onnx_conformance.cli.context import ToolContext, reason_of
 from onnx_conformance.core.arrays import Outputs
 from onnx_conformance.core.case import Case
 from onnx_conformance.core.errors import ConformanceError, UsageError
-from onnx_conformance.core.results import CheckResult, failed
+from onnx_conformance.core.results import CheckResult
 from onnx_conformance.core.spec import ModelSpec, Preprocessing
 from onnx_conformance.inputs.photographs import (
     Photograph,
@@ -156,7 +156,7 @@ def _verdict(subject: LiveSubject, image: Path) -> CheckResult:
     try:
         return check_photographs(subject, Photograph(image.name, image))
     except ConformanceError as error:
-        return failed(LOAD, reason_of(error))
+        return CheckResult(LOAD, "failed", reason_of(error))
 
 
 def _top(model: ModelSpec, outputs: Outputs) -> Top:

@@ -114,7 +114,8 @@ def _of_output(pairs: Sequence[Pair], spec: TensorSpec, rule: PoolRule) -> Itera
         allowed = [
             np.where(
                 _usable(noise, size, rule, logarithms=logarithms),
-                rule.factor * np.maximum(lone * noise, np.minimum(pool, share * size)),
+                rule.factor
+                * np.maximum(lone * noise, np.minimum(pool, share * size if share else 0.0)),
                 np.inf,
             )
             for _, noise, size in parts

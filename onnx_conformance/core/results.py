@@ -10,6 +10,7 @@ from onnx_conformance.core.documents import AnswerRule, CheckRow, DivergenceFact
 
 Outcome = Literal["passed", "failed", "skipped", "not_applicable", "edge", "known_failure", "error"]
 SKIPPED, NOT_APPLICABLE = "skipped", "not_applicable"
+UNNAMED = ""  # until the registry names a check's result
 UNJUDGED = (SKIPPED, NOT_APPLICABLE)  # neither a pass nor a failure
 
 
@@ -37,6 +38,7 @@ class CheckResult:
     """The verdict of one check, with its evidence.
 
     Args:
+        name: the check's; :func:`onnx_conformance.checks.registry.register_check` sets it.
         compared: how many elements (or facts) were compared; a pass with 0 is no pass.
         score, budget: for checks that measure: what was measured and what is allowed.
         reason: one line: what is wrong, or on what the pass rests.
@@ -83,41 +85,35 @@ class ResultFields(TypedDict, total=False):
     reproduction: Reproduction | None
 
 
-def passed(
-    name: str, reason: str, *, compared: int, **evidence: Unpack[ResultFields]
-) -> CheckResult:
+def passed(reason: str, *, compared: int, **evidence: Unpack[ResultFields]) -> CheckResult:
     """A pass; without anything compared it comes out as a failure."""
     if compared <= 0:
-        return failed(name, f"nothing was compared ({reason})", **evidence)
-    return CheckResult(name, "passed", reason, compared, **evidence)
+        return failed(f"nothing was compared ({reason})", **evidence)
+    return CheckResult(UNNAMED, "passed", reason, compared, **evidence)
 
 
-def failed(
-    name: str, reason: str, *, compared: int = 0, **evidence: Unpack[ResultFields]
-) -> CheckResult:
+def failed(reason: str, *, compared: int = 0, **evidence: Unpack[ResultFields]) -> CheckResult:
     """A failure, with the reason in one line."""
-    return CheckResult(name, "failed", reason, compared, **evidence)
+    return CheckResult(UNNAMED, "failed", reason, compared, **evidence)
 
 
-def skipped(name: str, reason: str) -> CheckResult:
+def skipped(reason: str) -> CheckResult:
     """A check that could not judge, for a named reason; its case is incomplete without it."""
-    return CheckResult(name, "skipped", reason)
+    return CheckResult(UNNAMED, "skipped", reason)
 
 
-def undecided(
-    name: str, reason: str, *, compared: int, **evidence: Unpack[ResultFields]
-) -> CheckResult:
+def undecided(reason: str, *, compared: int, **evidence: Unpack[ResultFields]) -> CheckResult:
     """A check that judged and cannot tell; its case is incomplete, and no certificate rests on it.
 
     Args:
         compared: on how much it looked, at least 1.
     """
-    return CheckResult(name, "skipped", reason, max(1, compared), **evidence)
+    return CheckResult(UNNAMED, "skipped", reason, max(1, compared), **evidence)
 
 
-def not_applicable(name: str, reason: str) -> CheckResult:
+def not_applicable(reason: str) -> CheckResult:
     """A check that has nothing to judge on such a model, whatever was done: nothing is required."""
-    return CheckResult(name, "not_applicable", reason)
+    return CheckResult(UNNAMED, "not_applicable", reason)
 
 
 def as_edge(result: CheckResult, known: str = "") -> CheckResult:

@@ -144,14 +144,18 @@ class Collector:
         return (FURTHER if self._repeats(report, found) else "failed"), "", ""
 
     def _repeats(self, report: pytest.TestReport, found: CheckRow) -> bool:
-        """Whether a test is red by its numbers, as an earlier one of its case is.
+        """Whether a test fails as an earlier one of its case did: by its numbers, or by its check.
 
         pytest prints messages of tests in the category "failed" alone.
         """
-        if _outcome(report, found) != "failed" or found["score"] is None:
+        if _outcome(report, found) != "failed":
             return False
-        earlier = self.rows.get(Case.from_row(found["case"]), [])
-        return any(_by_numbers(row) and row["nodeid"] != report.nodeid for row in earlier)
+        others = self.rows.get(Case.from_row(found["case"]), [])
+        earlier = [
+            row for row in others if row["nodeid"] != report.nodeid and row["outcome"] == "failed"
+        ]
+        by_numbers = found["score"] is not None and any(row["score"] is not None for row in earlier)
+        return by_numbers or found["name"] in {row["name"] for row in earlier}
 
     @pytest.hookimpl(trylast=True)  # after JUnit's, which keeps each message whole
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -308,10 +312,6 @@ def _row_of(report: pytest.TestReport) -> CheckRow | None:
         return None
     rows: list[Any] = [row for name, row in report.user_properties if name == "conformance"]
     return cast("CheckRow", rows[0]) if rows and isinstance(rows[0], dict) else None
-
-
-def _by_numbers(row: CheckRow) -> bool:
-    return row["outcome"] == "failed" and row["score"] is not None
 
 
 def _skip_reason(report: pytest.TestReport) -> str:

@@ -116,6 +116,14 @@ def user_sources() -> Iterator[Path]:
 
 
 def user_modules() -> dict[str, Path]:
-    """The user's modules that were imported so far, by name."""
-    files = {name: getattr(module, "__file__", None) for name, module in sys.modules.items()}
+    """The user's modules that were imported so far, by name.
+
+    A module that is imported when it is first used (``importlib.util.LazyLoader``, SpeechBrain's)
+    must not be imported by this: so its dictionary is read, past what it does on any access.
+    """
+    files = {
+        name: object.__getattribute__(module, "__dict__").get("__file__")
+        for name, module in list(sys.modules.items())
+        if isinstance(module, ModuleType)
+    }
     return {name: Path(file) for name, file in files.items() if file and is_user_code(file)}

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from onnx_conformance.catalog.models import REGISTERED, Declaration, Pointer, zoo_of
-from onnx_conformance.core.errors import UsageError
+from onnx_conformance.core.errors import UsageError, where
 from onnx_conformance.core.project import project
 from onnx_conformance.core.spec import spec_as_data
 from onnx_conformance.core.worker_messages import DescribedModels
@@ -91,7 +91,11 @@ def _declared(files: list[str], wanted: list[str]) -> tuple[list[str], list[_Cho
 
 def _internal_error(name: str, error: Exception) -> str:
     reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-    return f"model '{name}': internal error: {reason}; this is a fault of the suite: please report"
+    place = (where(error) or ["?"])[-1]
+    return (
+        f"model '{name}': internal error at {place}: {reason}; this is a fault of the suite: "
+        "please report"
+    )
 
 
 def _refuse_twice(names: list[str]) -> None:

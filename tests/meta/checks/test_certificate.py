@@ -22,7 +22,7 @@ from onnx_conformance.checks.registry import CHECKS, Check
 from onnx_conformance.core.case import Case
 from onnx_conformance.core.documents import FileFacts
 from onnx_conformance.core.files import TOLERANCES
-from onnx_conformance.core.results import CheckResult, undecided
+from onnx_conformance.core.results import CheckResult
 from onnx_conformance.core.settings import Settings
 from onnx_conformance.core.store import Store
 from onnx_conformance.core.tolerances import load_tolerances
@@ -167,7 +167,7 @@ def test_only_skips_are_no_proof(checks, store):
 
 def test_a_check_that_looked_and_cannot_tell_forbids_a_certificate(checks, store, monkeypatch):
     made = checks()
-    result = undecided("checker", "too few samples", compared=5)
+    result = CheckResult("checker", "skipped", "too few samples", compared=5)
     registered = {**made.registered(), "checker": Check("checker", lambda subject: result, "none")}
     monkeypatch.setattr(registry, "CHECKS", registered)
     found = judge(store)

@@ -38,6 +38,7 @@ def right_of(right_of):
 def test_right_conversion_is_green(right_of, check):
     result = check.judge(right_of(check.case))
     assert result.passed, result.reason
+    assert result.name == check.name
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from onnx_conformance.checks.registry import CHECKS
 from onnx_conformance.checks.verdict import refusal_of, unanswered, unless_refused
 from onnx_conformance.core.case import Case
 from onnx_conformance.core.errors import StageFailure, WorkerDied, WorkerEnded
-from onnx_conformance.core.results import as_edge, failed, not_applicable, passed
+from onnx_conformance.core.results import CheckResult, as_edge
 from onnx_conformance.core.spec import ModelSpec, TensorSpec
 from onnx_conformance.inputs.families import malformed, non_finite
 from onnx_conformance.inputs.recipes import Inputs
@@ -41,7 +41,7 @@ def subject(refusal=None):
 
 
 def failure_of(check):
-    return ConformanceFailure(subject(), failed(check, "it is wrong"))
+    return ConformanceFailure(subject(), CheckResult(check, "failed", "it is wrong"))
 
 
 def test_the_edge_checks_are_these_and_no_others():
@@ -90,7 +90,7 @@ def test_what_native_refuses_does_not_apply_and_says_why():
     def judge(one):
         raise StageFailure("native", "it", "ValueError: Input X contains NaN")
 
-    found = unless_refused(subject("Input X contains NaN"), "nonfinite", FEED, judge)
+    found = unless_refused(subject("Input X contains NaN"), FEED, judge)
     assert found.outcome == "not_applicable"
     assert not found.passed
     assert found.reason == "the native model refuses such inputs: Input X contains NaN"
@@ -104,12 +104,12 @@ def test_another_failure_is_no_refusal(stage, refusal):
         raise StageFailure(stage, "it", "it broke")
 
     with pytest.raises(StageFailure):
-        unless_refused(subject(refusal), "nonfinite", FEED, judge)
+        unless_refused(subject(refusal), FEED, judge)
 
 
 def test_a_test_whose_check_does_not_apply_ends_there():
     with pytest.raises(Inconclusive, match="not applicable: no NaN"):
-        Evidence()(subject(), not_applicable("nonfinite", "no NaN"))
+        Evidence()(subject(), CheckResult("nonfinite", "not_applicable", "no NaN"))
 
 
 PARTICULAR = """
@@ -234,9 +234,9 @@ def test_terminal_page_and_markdown_tell_it(with_edge):
 
 
 def test_the_api_tells_it_too_and_is_proved():
-    edge = as_edge(failed("nonfinite", "NaN came out as 0.5"))
-    right = passed("error_budget", "within budget", compared=3)
-    found = CaseVerdict(CASE, (right, edge, not_applicable("refusal", "no size")))
+    edge = as_edge(CheckResult("nonfinite", "failed", "NaN came out as 0.5"))
+    right = CheckResult("error_budget", "passed", "within budget", compared=3)
+    found = CaseVerdict(CASE, (right, edge, CheckResult("refusal", "not_applicable", "no size")))
     assert found.verdict == "passed"
     assert Certification((found,)).proved
     assert "◇ edge finding in nonfinite: NaN came out as 0.5" in str(found)
@@ -268,4 +268,4 @@ def test_a_model_whose_nan_is_lost_is_proved_with_an_edge_finding(tmp_path, pyte
 
 def test_a_pass_is_a_pass():
     assert edge_finding(StageFailure("load", "it", "x"), "denormals", "report") is None
-    assert passed("nonfinite", "as it should be", compared=1).passed
+    assert CheckResult("nonfinite", "passed", "as it should be", compared=1).passed

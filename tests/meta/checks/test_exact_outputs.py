@@ -67,7 +67,7 @@ CASES = pytest.mark.parametrize(
 @CASES
 def test_an_output_that_is_computed_in_float32_alone_has_float32s_budget(case, wrong, outcome):
     inputs = pinned(0)["image"].inputs(MODEL.inputs)
-    result = judge(subject_of(case, wrong), "error_budget", inputs, "image")
+    result = judge(subject_of(case, wrong), inputs, "image")
     assert result.outcome == outcome
     assert outcome == "passed" or "'plain'" in result.reason
 

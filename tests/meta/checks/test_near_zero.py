@@ -6,7 +6,7 @@ import pytest
 from onnx_conformance.checks.function import check_denormals, check_error_budget
 from onnx_conformance.checks.verdict import judge
 from onnx_conformance.core.budget import Reference
-from onnx_conformance.core.results import not_applicable, passed
+from onnx_conformance.core.results import CheckResult
 from onnx_conformance.core.spec import TensorSpec
 from onnx_conformance.inputs.families import denormal, pinned
 from onnx_conformance.inputs.recipes import Inputs
@@ -37,7 +37,7 @@ def subject_of(error, noise):
 def verdict(error, *, noise=NOISE):
     """On ones, where the model answers 0 and rounding."""
     inputs = pinned(0)["ones"].inputs(MODEL.inputs)
-    return judge(subject_of(error, noise), "error_budget", inputs, "ones").outcome
+    return judge(subject_of(error, noise), inputs, "ones").outcome
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_an_answer_of_nothing_but_rounding(error, noise, outcome):
 @pytest.mark.parametrize(("size", "outcome"), [(64, "not_applicable"), (1, "skipped")])
 def test_inputs_without_variation_are_not_asked_for_unless_no_input_has_any(size, outcome):
     inputs = pinned(0)["ones"].inputs((TensorSpec("x", ("batch", size)),))
-    found = judge(subject_of(0.5, 0.5), "error_budget", inputs, "ones")
+    found = judge(subject_of(0.5, 0.5), inputs, "ones")
     assert found.outcome == outcome
 
 
@@ -64,7 +64,7 @@ def test_nor_are_inputs_of_which_nearly_all_is_one_number(others, outcome):
     """A black image with a dot."""
     inputs = Inputs(x=np.zeros((1, 64), np.float32))
     inputs["x"][0, :others] = np.arange(1, others + 1)
-    assert judge(subject_of(1e3, 1e3), "error_budget", inputs, "dots").outcome == outcome
+    assert judge(subject_of(1e3, 1e3), inputs, "dots").outcome == outcome
 
 
 def test_a_wrong_answer_to_inputs_without_variation_that_float32_computes_is_red():
@@ -73,7 +73,7 @@ def test_a_wrong_answer_to_inputs_without_variation_that_float32_computes_is_red
     near = {"y": away["y"] + NOISE}
     found.reference = lambda inputs: Reference(away, near, (near,))
     inputs = pinned(0)["ones"].inputs(MODEL.inputs)
-    assert judge(found, "error_budget", inputs, "ones").outcome == "failed"
+    assert judge(found, inputs, "ones").outcome == "failed"
 
 
 @pytest.mark.parametrize(
@@ -117,11 +117,11 @@ def test_where_native_answers_infinity_alone_nothing_is_said(name, outcome):
 
 def test_drawn_inputs_that_cannot_be_asked_for_are_replaced_by_others(monkeypatch):
     """Else the first of them would end the test, and the others would be judged by nobody."""
-    usual, drawn, judged = passed("error_budget", "", compared=1), [], []
+    usual, drawn, judged = CheckResult("error_budget", "passed", "", compared=1), [], []
 
     def all_but_the_first(check, subject, recipe):
         drawn.append(recipe)
-        return usual if len(drawn) > 1 else not_applicable("error_budget", "")
+        return usual if len(drawn) > 1 else CheckResult("error_budget", "not_applicable", "")
 
     monkeypatch.setattr(test_function, "shrunk", all_but_the_first)
     test_function.test_drawn_inputs(subject=None, evidence=lambda _, one: judged.append(one))

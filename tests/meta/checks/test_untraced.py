@@ -14,7 +14,7 @@ from onnx_conformance.checks.initializers import check_initializers
 from onnx_conformance.checks.structure import check_inference_mode
 from onnx_conformance.core.case import Case
 from onnx_conformance.core.errors import StageFailure
-from onnx_conformance.core.results import failed, not_applicable, passed, skipped
+from onnx_conformance.core.results import CheckResult
 from onnx_conformance.core.spec import TensorSpec
 from onnx_conformance.report.document import case_verdict, is_complete
 from onnx_conformance.run.subject import NativeWeights
@@ -23,7 +23,7 @@ from tests.meta.plain_subject import TOLERANCES
 RNG = np.random.default_rng(4)
 FIRST, SECOND = (RNG.normal(size=(6, 6)).astype(np.float32) for _ in range(2))
 NATIVE = {"a.weight": FIRST, "b.weight": SECOND}
-RIGHT = passed("initializers", "within budget", compared=5, score=0.8, budget=4.0)
+RIGHT = CheckResult("initializers", "passed", "within budget", compared=5, score=0.8, budget=4.0)
 
 
 def written(path, nodes, stored):
@@ -86,9 +86,11 @@ def test_rows_that_no_input_asks_for_are_judged_by_nobody(judge):
 
 
 def test_an_answer_without_margin_judges_nothing(judge):
-    tight = passed("initializers", "within budget", compared=5, score=3.0, budget=4.0)
+    tight = CheckResult(
+        "initializers", "passed", "within budget", compared=5, score=3.0, budget=4.0
+    )
     assert "takes 75% of the error budget" in judge(answer=tight).reason
-    wrong = failed("initializers", "output 'y' differs from native torch")
+    wrong = CheckResult("initializers", "failed", "output 'y' differs from native torch")
     assert "differs from native torch" in judge(answer=wrong).reason
 
 
@@ -128,8 +130,8 @@ def test_what_does_not_apply_leaves_a_case_complete_and_what_was_skipped_does_no
     assert case_verdict(["not_applicable"]) == "skipped"
     rows = [{"name": "initializers", "outcome": "passed"}]
     for result, complete in (
-        (not_applicable("canary", "why"), True),
-        (skipped("canary", "why"), False),
+        (CheckResult("canary", "not_applicable", "why"), True),
+        (CheckResult("canary", "skipped", "why"), False),
     ):
         row = {"name": result.name, "outcome": result.outcome, "reason": result.reason}
         assert _complete(case, [*rows, row]) is complete

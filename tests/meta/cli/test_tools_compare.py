@@ -22,7 +22,7 @@ from onnx_conformance.cli.predictions import (
     with_preprocessing,
 )
 from onnx_conformance.core.errors import UsageError
-from onnx_conformance.core.results import failed, passed
+from onnx_conformance.core.results import CheckResult
 from onnx_conformance.core.spec import ModelSpec, TensorSpec
 from onnx_conformance.inputs.photographs import photographs
 from onnx_conformance.perf.latency.interleave import Interleaved
@@ -165,8 +165,8 @@ def scene(verdict):
     return ModelPredictions(resolve_model("efficientnet_lite0"), sights_of, assumed=False)
 
 
-GOOD = passed("photographs", "tiger cat", compared=1000, score=0.5, budget=4.0)
-BAD = failed("photographs", "output <b>differs</b>")
+GOOD = CheckResult("photographs", "passed", "tiger cat", compared=1000, score=0.5, budget=4.0)
+BAD = CheckResult("photographs", "failed", "output <b>differs</b>")
 
 
 def test_no_verdict_is_no_agreement():

@@ -12,7 +12,7 @@ from onnx_conformance.core.budget import Score
 from onnx_conformance.core.case import Case
 from onnx_conformance.core.comparison import structure_problem
 from onnx_conformance.core.errors import StageFailure, UsageError, attempted, internal_error, where
-from onnx_conformance.core.results import failed
+from onnx_conformance.core.results import CheckResult
 from onnx_conformance.core.tolerances import Rule
 from tests.meta.running import run_suite
 
@@ -79,7 +79,7 @@ def test_an_internal_error_is_red_and_the_run_goes_on(tmp_path, pytestconfig):
 
 
 def failure(check, reason):
-    return ConformanceFailure(SimpleNamespace(case=CASE), failed(check, reason))
+    return ConformanceFailure(SimpleNamespace(case=CASE), CheckResult(check, "failed", reason))
 
 
 def test_one_cause_is_red_once_whatever_its_numbers():

@@ -26,7 +26,7 @@ from onnx_conformance.core.budget import Reference
 from onnx_conformance.core.case import Case
 from onnx_conformance.core.errors import ConformanceError, StageFailure
 from onnx_conformance.core.onnx_file import inspect
-from onnx_conformance.core.results import failed
+from onnx_conformance.core.results import CheckResult
 from onnx_conformance.core.settings import Settings
 from onnx_conformance.core.spec import ModelSpec, TensorSpec
 from onnx_conformance.core.tolerances import load_tolerances
@@ -193,8 +193,11 @@ def verdicts(tmp_path_factory):
     subject = FakeSubject(save_model(root / "right" / "model.onnx"))
     good, bad = np.zeros((1, 8), np.float32), np.zeros((1, 9), np.float32)
     for name, inputs in (("refusal", good), ("refusal-fixed", bad)):
-        result = failed(
-            "refusal", "answered", reproduction=reproduction.accepted({"input": inputs}, None)
+        result = CheckResult(
+            "refusal",
+            "failed",
+            "answered",
+            reproduction=reproduction.accepted({"input": inputs}, None),
         )
         folders.append(bundle_of(run, subject, result, command=name))
     script = (
@@ -259,7 +262,9 @@ def test_refused_inputs_are_reproduced(run, tmp_path):
     subject = FakeSubject(save_model(tmp_path / "a" / "model.onnx"))
     inputs = {"input": np.zeros((1, 9), np.float32)}
     folder = bundle_of(
-        run, subject, failed("it", "no", reproduction=reproduction.unanswered(inputs))
+        run,
+        subject,
+        CheckResult("it", "failed", "no", reproduction=reproduction.unanswered(inputs)),
     )
     done = reproduce(folder)
     assert done.returncode == 1
@@ -268,21 +273,26 @@ def test_refused_inputs_are_reproduced(run, tmp_path):
 
 def test_a_bundle_replaces_its_elder_and_leaves_nothing_else(run, tmp_path):
     subject = FakeSubject(save_model(tmp_path / "a" / "model.onnx"))
-    first = bundle_of(run, subject, failed("it", "first"))
+    first = bundle_of(run, subject, CheckResult("it", "failed", "first"))
     (first / "stray").touch()
-    second = bundle_of(run, subject, failed("it", "second"))
+    second = bundle_of(run, subject, CheckResult("it", "failed", "second"))
     assert first == second
     assert "second" in (second / "failure.txt").read_text()
     assert not (second / "stray").exists()
     assert [path.name for path in run.repro_dir.iterdir()] == [second.name]
-    other = bundle_of(run, subject, failed("it", "second"), command=f"{COMMAND} --model tiny")
+    other = bundle_of(
+        run, subject, CheckResult("it", "failed", "second"), command=f"{COMMAND} --model tiny"
+    )
     assert other != second
 
 
 def test_a_disk_that_refuses_costs_the_bundle_and_not_the_verdict(run, tmp_path):
     run.repro_dir.write_text("a file where the directory should be")
     subject = FakeSubject(save_model(tmp_path / "a" / "model.onnx"))
-    assert write_bundle(run, COMMAND, ConformanceFailure(subject, failed("it", "no"))) is None
+    assert (
+        write_bundle(run, COMMAND, ConformanceFailure(subject, CheckResult("it", "failed", "no")))
+        is None
+    )
 
 
 def test_external_data_keeps_its_name(run, tmp_path):
@@ -301,7 +311,9 @@ def test_an_array_may_have_any_name(run, tmp_path):
     subject = FakeSubject(save_model(tmp_path / "a" / "model.onnx"))
     inputs = {"file": np.ones(2), "scope/x:0": np.zeros((0, 3)), "allow_pickle": np.array(1.0)}
     folder = bundle_of(
-        run, subject, failed("it", "no", reproduction=reproduction.unanswered(inputs))
+        run,
+        subject,
+        CheckResult("it", "failed", "no", reproduction=reproduction.unanswered(inputs)),
     )
     with np.load(folder / "inputs.npz") as file:
         assert {name: file[name].shape for name in file.files} == {
@@ -316,7 +328,7 @@ def test_an_export_that_failed_too_leaves_a_bundle_without_a_file(run):
             raise StageFailure("export", "tiny", "no")
 
     subject = Hopeless(case=Case("tiny", "torch_dynamo", 18, "cpu"), model=MODEL)
-    folder = bundle_of(run, subject, failed("liveness", "dead"))
+    folder = bundle_of(run, subject, CheckResult("liveness", "failed", "dead"))
     assert not (folder / "model.onnx").exists()
     assert (folder / "failure.txt").is_file()
 
@@ -345,7 +357,7 @@ def test_no_path_of_this_machine_is_inside(run, tmp_path):
         f"{run.settings.cache_dir}/y"
         f' {run.repro_dir} File "/opt/engine/site-packages/keras/a.py" File "/secret/b.py"'
     )
-    result = failed("it", f"{message} at /layer1/conv1/Conv", details=(message,))
+    result = CheckResult("it", "failed", f"{message} at /layer1/conv1/Conv", details=(message,))
     folder = bundle_of(run, subject, result, command=f"pytest x --models-from {tmp_path}/my.py")
     for name in ("failure.txt", "case.json", "versions.json", "reproduce.py"):
         text = (folder / name).read_text()

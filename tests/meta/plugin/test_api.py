@@ -17,7 +17,7 @@ from onnx_conformance.api import CaseVerdict, Certification, certify
 from onnx_conformance.core.case import Case
 from onnx_conformance.core.compute_modes import REPLICAS
 from onnx_conformance.core.errors import UsageError
-from onnx_conformance.core.results import failed, passed, skipped
+from onnx_conformance.core.results import CheckResult
 from onnx_conformance.run.worker_queue import WorkerQueue
 from tests.meta.running import ROOT, run_suite
 
@@ -25,7 +25,10 @@ pytestmark = pytest.mark.slow
 
 CASE = Case("simple_net", "torch_dynamo", 18, "cpu")
 ENOUGH = 6  # calls of a worker: sessions opened, all inputs, repeats, refusals, as it is written
-GOOD, BAD = passed("checker", "fine", compared=1), failed("opset", "another", compared=1)
+GOOD, BAD = (
+    CheckResult("checker", "passed", "fine", compared=1),
+    CheckResult("opset", "failed", "another", compared=1),
+)
 
 
 def script(tmp_path, body):
@@ -229,7 +232,7 @@ def test_no_case_is_no_proof():
     [
         ((GOOD,), "passed"),
         ((GOOD, BAD), "failed"),
-        ((GOOD, skipped("top5", "noise")), "skipped"),
+        ((GOOD, CheckResult("top5", "skipped", "noise")), "skipped"),
         ((), "skipped"),
     ],
 )
@@ -244,14 +247,14 @@ def test_a_red_case_tells_why():
 
 
 def measured(score):
-    return failed(
-        "error_budget", "differs", compared=1, score=score, budget=4.0,
+    return CheckResult(
+        "error_budget", "failed", "differs", compared=1, score=score, budget=4.0,
         inputs=f"normal(seed={score:g})", details=(f"error {score:g}x",),
     )  # fmt: skip
 
 
 def test_failures_of_one_check_are_one_block_and_edge_findings_come_last():
-    edge = replace(failed("nonfinite", "NaN lost"), outcome="edge")
+    edge = replace(CheckResult("nonfinite", "failed", "NaN lost"), outcome="edge")
     text = str(CaseVerdict(CASE, (edge, BAD, measured(82.0), measured(500.0), measured(410.0))))
     assert text.splitlines()[1:] == [
         "  opset: another",
@@ -264,16 +267,23 @@ def test_failures_of_one_check_are_one_block_and_edge_findings_come_last():
 
 
 def test_the_reasons_of_skipped_checks_are_all_told():
-    text = str(CaseVerdict(CASE, (skipped("top5", "noise"), skipped("top5", "no logits"))))
+    text = str(
+        CaseVerdict(
+            CASE,
+            (CheckResult("top5", "skipped", "noise"), CheckResult("top5", "skipped", "no logits")),
+        )
+    )
     assert "noise" in text
     assert "no logits" in text
 
 
 def test_require_begins_with_the_case_and_the_check_that_decides():
     """Which is all that pytest's short summary shows."""
-    weights = failed("initializers", "1 of 4 weights", details=("'4.weight' differs",), compared=1)
-    lacking = CaseVerdict(replace(CASE, opset=17), (skipped("top5", "noise"),))
-    red = CaseVerdict(CASE, (skipped("top5", "noise"), weights, measured(82.0)))
+    weights = CheckResult(
+        "initializers", "failed", "1 of 4 weights", details=("'4.weight' differs",), compared=1
+    )
+    lacking = CaseVerdict(replace(CASE, opset=17), (CheckResult("top5", "skipped", "noise"),))
+    red = CaseVerdict(CASE, (CheckResult("top5", "skipped", "noise"), weights, measured(82.0)))
     with pytest.raises(AssertionError) as raised:
         Certification((lacking, red)).require()
     first, *_ = str(raised.value).splitlines()

@@ -87,8 +87,8 @@ def check_toy_producer(subject):
     """The file says that the toy made it."""
     found = subject.artifact.facts["producer"]
     if found != "toy":
-        return failed("toy_producer", f"the file says that '{found}' made it")
-    return passed("toy_producer", "the toy made it", compared=1)
+        return failed(f"the file says that '{found}' made it")
+    return passed("the toy made it", compared=1)
 
 
 # -- a column of the report: one entry ------------------------------------------------------------

@@ -1,5 +1,8 @@
 """A model that the suite itself fails on is one refusal, and the others of its file are judged."""
 
+import importlib.util
+import sys
+
 import pytest
 
 from onnx_conformance.catalog.frameworks import FRAMEWORKS, Framework, register_framework
@@ -8,6 +11,7 @@ from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.registry import registering
 from onnx_conformance.core.spec import TensorSpec
 from onnx_conformance.workers.built_model import BuiltModel, UserModels
+from onnx_conformance.workers.import_code import user_modules
 from onnx_conformance.workers.user_model import backend
 from onnx_conformance.workers.user_model.describe import specify as specify_rightly
 
@@ -41,7 +45,20 @@ def test_the_other_models_of_the_file_are_described(described):
     names, refused = described("right", "broken")
     assert names == ["right"]
     assert list(refused) == ["broken"]
-    assert "internal error: TypeError: data type not understood" in refused["broken"]
+    assert "internal error at " in refused["broken"]
+    assert "TypeError: data type not understood" in refused["broken"]
+
+
+def test_a_module_that_is_imported_at_first_use_is_not_imported_by_looking(tmp_path, monkeypatch):
+    (tmp_path / "lazy_part.py").write_text("raise SystemExit('imported')")
+    spec = importlib.util.spec_from_file_location("lazy_part", tmp_path / "lazy_part.py")
+    assert spec is not None
+    assert spec.loader is not None
+    spec.loader = importlib.util.LazyLoader(spec.loader)
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "lazy_part", module)
+    spec.loader.exec_module(module)
+    assert user_modules()["lazy_part"] == tmp_path / "lazy_part.py"
 
 
 def test_alone_it_is_told_in_one_sentence(described):
