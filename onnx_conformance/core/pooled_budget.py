@@ -111,16 +111,17 @@ def _of_output(pairs: Sequence[Pair], spec: TensorSpec, rule: PoolRule) -> Itera
         pool, share = _pool(noises[usable], size[usable], rule.pool_share)
         numbers = 1 if kind[1] == UNMASKED else max(_numbers(pairs, spec), 1)
         lone = 1.0 + (rule.lone - 1.0) / numbers
-        # a share of 0 is 0 of infinity, too
-        pools = [np.minimum(pool, share * size) if share else 0.0 for _, _, size in parts]
+        pools = [
+            np.minimum(pool, share * size if share else 0.0)  # of an infinite size, too
+            for _, _, size in parts
+        ]
         allowed = [
             np.where(
                 _usable(noise, size, rule, logarithms=logarithms),
-                rule.factor
-                * np.maximum(lone * noise, np.minimum(pool, share * size if share else 0.0)),
+                rule.factor * np.maximum(lone * noise, pooled),
                 np.inf,
             )
-            for _, noise, size in parts
+            for (_, noise, size), pooled in zip(parts, pools, strict=True)
         ]
         yield RowScores(
             spec.name,
