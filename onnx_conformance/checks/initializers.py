@@ -27,6 +27,7 @@ from onnx_conformance.core.graph_weights import (
     collect_initializers,
     collect_uses,
     dead_constants,
+    settings_of,
 )
 from onnx_conformance.core.onnx_file import load_model
 from onnx_conformance.core.results import CheckResult, failed, not_applicable, passed, skipped
@@ -71,7 +72,8 @@ def audit_of(subject: Subject, model: onnx.ModelProto, found: Dequantised) -> Au
     that a rewrite split into bits too small to know, where all of its bits agree with them.
     """
     dead = dead_constants(model)
-    used = {name: array for name, array in found.arrays.items() if name not in dead}
+    left_out = dead | _own_settings(subject, model, found)
+    used = {name: array for name, array in found.arrays.items() if name not in left_out}
     report = _best_reading(subject, model, used, found)
     lost = {finding.status for finding in report.failures} <= {"missing", "untraced"}
     if not (lost and report.failures and dead and subject.case.precision == FLOAT32):
@@ -79,6 +81,19 @@ def audit_of(subject: Subject, model: onnx.ModelProto, found: Dequantised) -> Au
     left = {name: found.arrays[name] for name in dead if name in found.arrays}
     whole = agreeing(left, used, [name for name in report.unexplained if name in used])
     return min(report, _best_reading(subject, model, used | whole, found), key=_failures)
+
+
+def _own_settings(subject: Subject, model: onnx.ModelProto, found: Dequantised) -> set[str]:
+    """What only says how an operator works, and is no native tensor's copy.
+
+    The scales (1, 1, 2, 2) of a Resize would be taken for a damaged bias of (2, 2, 2, 2).
+    """
+    natives = {array.astype(np.float64).tobytes() for array in subject.weights.arrays.values()}
+    return {
+        name
+        for name in settings_of(model) & found.arrays.keys()
+        if found.arrays[name].astype(np.float64).tobytes() not in natives
+    }
 
 
 def _best_reading(

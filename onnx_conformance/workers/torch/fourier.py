@@ -1,8 +1,11 @@
 """Discrete Fourier transforms of a torch replica, computed as their definition says, in float32.
 
 torch takes the turns of the unit circle from tables of float64. A runtime may compute them in
-float32 as it goes, and err by an epsilon of the angle: of one turn where the length is a power of
-2, else of as many turns as there are numbers (docs/numerics.md).
+float32 as it goes, and err by an epsilon of the angle (docs/numerics.md): of one turn where the
+length is a power of 2, else of as many half turns as there are numbers, at every frequency alike,
+because such lengths are computed by Bluestein's chirps (1970):
+
+    n k = (n^2 + k^2 - (k - n)^2) / 2,   w^(n k) = chirp(n) chirp(k) / chirp(k - n)
 """
 
 from __future__ import annotations
@@ -18,12 +21,18 @@ LONGEST_TRANSFORM = 2048  # numbers; the definition of longer ones costs more th
 
 
 def _turns(length: int, *, forward: bool) -> Tensor:
-    """The matrix of the transform (complex64), by angles in float32."""
+    """The matrix of the transform, (length, length) complex64, by angles in float32."""
     index = torch.arange(length, dtype=torch.float32)
-    product = torch.outer(index, index)
+    half_turn = (-1 if forward else 1) * math.pi
     if length & (length - 1) == 0:
-        product = torch.remainder(product, length)
-    angles = product * torch.tensor((-2 if forward else 2) * math.pi / length)
+        products = torch.remainder(torch.outer(index, index), length)
+        return _circle(products * torch.tensor(2 * half_turn / length))
+    angles = index.square() * torch.tensor(half_turn / length)
+    chirp, distance = _circle(angles), (index[:, None] - index).abs().long()
+    return chirp[:, None] * chirp * _circle(-angles)[distance]
+
+
+def _circle(angles: Tensor) -> Tensor:
     return torch.complex(angles.cos(), angles.sin())
 
 

@@ -15,6 +15,7 @@ from tests.meta.plain_subject import TOLERANCES
 RNG = np.random.default_rng(0)
 KERNEL = RNG.normal(size=(8, 5)).astype(np.float32)
 BIAS = RNG.normal(size=5).astype(np.float32)
+NATIVE = {"fc.weight": KERNEL, "fc.bias": BIAS}
 FLIPPED = KERNEL * np.where(np.arange(40).reshape(8, 5) == 7, -1, 1).astype(np.float32)
 
 
@@ -22,7 +23,7 @@ FLIPPED = KERNEL * np.where(np.arange(40).reshape(8, 5) == 7, -1, 1).astype(np.f
 def judge(tmp_path):
     """The verdict on a file of these nodes and constants."""
 
-    def verdict(nodes, stored, precision="float32"):
+    def verdict(nodes, stored, precision="float32", native=NATIVE):
         graph_input = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 8])
         taken = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 5])
         tensors = [numpy_helper.from_array(array, name) for name, array in stored.items()]
@@ -34,7 +35,7 @@ def judge(tmp_path):
                 case=case,
                 artifact=SimpleNamespace(path=tmp_path / "m.onnx"),
                 tolerances=TOLERANCES,
-                weights=NativeWeights({"fc.weight": KERNEL, "fc.bias": BIAS}, ()),
+                weights=NativeWeights(native, ()),
             )
         )
 
@@ -57,6 +58,17 @@ def test_a_good_copy_that_nobody_reads_excuses_no_bad_one(judge, precision):
     result = judge([gemm()], stored, precision)
     assert result.outcome == "failed"
     assert "'fc.weight' differs in 'w'" in str(result.details)
+
+
+def test_the_scales_of_a_resize_are_no_damaged_bias(judge):
+    """Two of four agree with a bias of twos; a bias that did become this is found."""
+    native = {"fc.weight": KERNEL[:, :4], "fc.bias": np.full(4, 2, np.float32)}
+    scales = np.float32([1, 1, 2, 2])
+    resize = helper.make_node("Resize", ["z", "", "scales"], ["y"])
+    stored = {"w": native["fc.weight"], "b": native["fc.bias"], "scales": scales}
+    assert judge([gemm(out="z"), resize], stored, native=native).passed
+    damaged = judge([gemm(out="z"), resize], {**stored, "b": scales}, native=native)
+    assert "'fc.bias' differs in 'b'" in str(damaged.details)
 
 
 def split():
