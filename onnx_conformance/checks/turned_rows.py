@@ -28,7 +28,6 @@ from onnx_conformance.inputs.recipes import Inputs
 Row = tuple[int, int]  # which set of inputs, and which of its samples
 Pools = Sequence[tuple[RowScores, Sequence[int]]]  # with the sets of inputs that share a pool
 NEIGHBOURS = 64
-WAYS = 4  # native and its replicas
 
 
 def takes_quantities(model: ModelSpec) -> bool:
@@ -54,20 +53,24 @@ def rows_over(pools: Pools) -> dict[Row, set[str]]:
     return found
 
 
-def open_in_native(pools: Pools) -> dict[int, int]:
-    """In how many samples of each set of inputs native's own ways differ, where they do."""
-    found: dict[int, int] = {}
+def open_in_native(pools: Pools) -> dict[int, tuple[int, float]]:
+    """In how many samples of each set of inputs native's own ways differ, where they do.
+
+    Returns:
+        By set: in how many any of them does, and in how many each of them does on average.
+    """
+    found: dict[int, tuple[int, float]] = {}
     for scores, group in pools:
         for place in group:
-            found[place] = max(found.get(place, 0), scores.left_open)
-    return {place: count for place, count in found.items() if count}
+            found[place] = max(found.get(place, (0, 0.0)), (scores.left_open, scores.open_each))
+    return {place: count for place, count in found.items() if count[0]}
 
 
 def open_elsewhere(pools: Pools, over: Collection[Row], flips: float) -> bool:
     """Whether native's own ways differ as much in other samples of these sets, and in so many.
 
-    Native's four ways and the file are five draws: for four samples in which one of native's lies
-    apart, the file does so in one. A few more may be anywhere, where native's ways differ at all.
+    The file is one more way to compute the function: it lies apart in as many samples as each of
+    native's ways does. A few more may be anywhere, where native's ways differ at all.
     """
     left_open, count = open_in_native(pools), Counter(place for place, _ in over)
     for scores, group in pools:
@@ -75,20 +78,26 @@ def open_elsewhere(pools: Pools, over: Collection[Row], flips: float) -> bool:
             wrong = scores.ratios(number) > 1.0
             if place in count and not (scores.errors[number][wrong] <= scores.turned).all():
                 return False
-    more = sum(n for place, n in count.items() if n > left_open.get(place, 0) / WAYS)
-    return more <= min(flips, sum(left_open.values()))
+    more = sum(n for place, n in count.items() if n > left_open.get(place, (0, 0.0))[1])
+    return more <= min(flips, sum(any_way for any_way, _ in left_open.values()))
 
 
 def neighbours(inputs: Inputs, row: int, ulps: float) -> Inputs:
-    """Copies of a sample whose floating numbers are off by at most so many float32 epsilons."""
+    """Copies of a sample whose floating numbers are off by at most so many float32 epsilons.
+
+    They are epsilons of the number, and in half of the copies of the sample's root mean square:
+    of a sample of zeros, sums that an equality decides move by nothing else.
+    """
     rng = np.random.default_rng(row)
 
     def off(array: NDArray[np.generic]) -> NDArray[np.generic]:
         copies = np.repeat(array[row : row + 1], NEIGHBOURS, axis=0)
         if copies.dtype.kind != "f":
             return copies
-        factor = 1.0 + ULP * ulps * rng.uniform(-1.0, 1.0, copies.shape)
-        return (copies * factor).astype(copies.dtype)
+        sizes = np.abs(copies)
+        sizes[::2] = np.sqrt(np.mean(np.square(copies[0], dtype=np.float64)))
+        moved = copies + ULP * ulps * sizes * rng.uniform(-1.0, 1.0, copies.shape)
+        return moved.astype(copies.dtype)
 
     return Inputs((name, off(array)) for name, array in inputs.items())
 

@@ -59,6 +59,7 @@ class RowScores:
         strays: how many samples of the inputs may err by up to that.
         left_open: of how many samples native's own ways differ by so much that nothing is known,
             as where a decision hangs on a rounding; ``turned`` is what that many errors allow.
+        open_each: in how many of them one of native's ways does, on average.
     """
 
     output: str
@@ -71,6 +72,7 @@ class RowScores:
     strays: float = 0.0
     left_open: int = 0
     turned: float = 0.0
+    open_each: float = 0.0
 
     @property
     def judged_rows(self) -> tuple[int, int]:
@@ -101,9 +103,13 @@ def _of_output(pairs: Sequence[Pair], spec: TensorSpec, rule: PoolRule) -> Itera
     measured = [_measure(reference, got, spec, rule.floor_ulp) for reference, got in pairs]
     both = list(zip(measured, pairs, strict=True))
     for kind in dict.fromkeys(key for found in measured for key in found):
-        parts = [found.get(kind) or _nothing(len(got[spec.name])) for found, (_, got) in both]
-        noises = np.concatenate([noise for _, noise, _ in parts])
-        size = np.concatenate([size for _, _, size in parts])
+        parts = [
+            found.get(kind) or _nothing(len(got[spec.name]), len(reference.natives))
+            for found, (reference, got) in both
+        ]
+        noises = np.concatenate([noise for _, noise, _, _ in parts])
+        size = np.concatenate([size for _, _, size, _ in parts])
+        own = np.concatenate([own for _, _, _, own in parts], axis=-1)
         logarithms = kind[1] == LOGARITHMS and all(of.unit == FLOAT32 for of, _ in pairs)
         usable = _usable(noises, size, rule, logarithms=logarithms)
         unknown = np.isfinite(noises) & ~usable
@@ -113,7 +119,7 @@ def _of_output(pairs: Sequence[Pair], spec: TensorSpec, rule: PoolRule) -> Itera
         lone = 1.0 + (rule.lone - 1.0) / numbers
         pools = [
             np.minimum(pool, share * size if share else 0.0)  # of an infinite size, too
-            for _, _, size in parts
+            for _, _, size, _ in parts
         ]
         allowed = [
             np.where(
@@ -121,18 +127,22 @@ def _of_output(pairs: Sequence[Pair], spec: TensorSpec, rule: PoolRule) -> Itera
                 rule.factor * np.maximum(lone * noise, pooled),
                 np.inf,
             )
-            for (_, noise, size), pooled in zip(parts, pools, strict=True)
+            for (_, noise, size, _), pooled in zip(parts, pools, strict=True)
         ]
         yield RowScores(
             spec.name,
             *kind,
-            tuple(error for error, _, _ in parts),
+            tuple(error for error, _, _, _ in parts),
             tuple(allowed),
-            tuple(size for _, _, size in parts),
+            tuple(size for _, _, size, _ in parts),
             rule.factor * float(np.max(noises[usable], initial=0.0)),
             rule.strays,
             int(unknown.sum()),
             rule.factor * float(np.max(noises[unknown], initial=0.0)),
+            float(
+                np.sum(~_usable(own[:, unknown], size[unknown], rule, logarithms=logarithms))
+                / len(own)
+            ),
         )
 
 
@@ -149,9 +159,9 @@ def _numbers(pairs: Sequence[Pair], spec: TensorSpec) -> int:
     return min((array.size // len(array) for array in arrays if array.size), default=1)
 
 
-def _nothing(samples: int) -> tuple[Rows, Rows, Rows]:
-    """Errors, float32's own errors and sizes of samples that have nothing of a view."""
-    return np.zeros(samples), np.zeros(samples), np.zeros(samples)
+def _nothing(samples: int, ways: int) -> tuple[Rows, Rows, Rows, Rows]:
+    """What :func:`_measure` gives of samples that have nothing of a view."""
+    return np.zeros(samples), np.zeros(samples), np.zeros(samples), np.zeros((ways, samples))
 
 
 def _pool(noises: Rows, size: Rows, quantile: float) -> tuple[float, float]:
@@ -164,14 +174,14 @@ def _pool(noises: Rows, size: Rows, quantile: float) -> tuple[float, float]:
 
 def _measure(
     reference: Reference, got: Outputs, spec: TensorSpec, floor_ulp: float
-) -> dict[tuple[str, str], tuple[Rows, Rows, Rows]]:
-    """(norm, view) to errors, float32's own errors and sizes of a set's samples."""
+) -> dict[tuple[str, str], tuple[Rows, Rows, Rows, Rows]]:
+    """(norm, view) to a set's samples' errors, float32's own errors, sizes, and errors by way."""
     exact = reference.oracle[spec.name]
     own = [dict(_distances(exact, native[spec.name], spec)) for native in reference.natives]
     found = {}
     for kind, (error, size) in _distances(exact, got[spec.name], spec):
-        noise = np.max([distances[kind][0] for distances in own], axis=0)
-        found[kind] = (error, noise + floor_ulp * ULP * size, size)
+        ways = np.stack([distances[kind][0] for distances in own])
+        found[kind] = (error, ways.max(axis=0) + floor_ulp * ULP * size, size, ways)
     return found
 
 

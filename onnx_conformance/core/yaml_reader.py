@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -183,7 +184,7 @@ class YamlNode:
     def _number(self) -> float:
         """NaN for what is none. YAML 1.1 takes ``1e6`` for a text; people do not."""
         value = self.value
-        if isinstance(value, str) and self.raw.style is None:
+        if isinstance(value, str) and not self.raw.style:
             try:
                 return float(value)
             except ValueError:
@@ -222,10 +223,16 @@ def read_yaml(path: Path) -> YamlNode:
         UsageError: it cannot be read, or is not YAML.
     """
     try:
-        return YamlNode(
-            path, yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
-        )
+        return YamlNode(path, _composed(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+
+
+def _composed(text: str) -> yaml.Node | None:
+    """The document's root. LibYAML reads ten times as fast, and its errors show no line."""
+    if yaml.__with_libyaml__:
+        with suppress(yaml.YAMLError):
+            return yaml.compose(text, Loader=yaml.CSafeLoader)
+    return yaml.compose(text, Loader=yaml.SafeLoader)

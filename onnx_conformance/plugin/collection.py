@@ -235,6 +235,18 @@ def _distributed(config: pytest.Config) -> bool:
     return config.getvalue("dist") == "load" and (by_tx or not named)
 
 
+def limit_processes(config: pytest.Config) -> None:
+    """Have pytest-xdist start no more workers than there are cases: the others would idle.
+
+    A single worker stays one: who asks for it may want its crash to end no more than a test.
+    """
+    if not (config.getoption("numprocesses", None) and _distributed(config)):
+        return
+    run = config.stash[RUN]
+    cases = sum(run.shard is None or run.shard.admits(case) for case in run.cases)
+    config.option.tx = config.option.tx[: max(cases, 1)]
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
     """Tell a worker of xdist whether it gets all cases of a model."""

@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection
 from datetime import UTC, datetime
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
-from threading import Thread
 from typing import Any, cast
 
 import pytest
@@ -69,7 +66,6 @@ class Collector:
         self.started = datetime.now(UTC).isoformat(timespec="seconds")
         self.progress: Progress | None = None
         self._absent: set[str] = set()  # providers
-        self._drawing: Thread | None = None
         self.reported: set[str] = set()  # reasons to skip, above the tests
         self.selected = False
         self.page = "no page"
@@ -89,10 +85,6 @@ class Collector:
         self.progress.leave_out(self._absent)
         self.clock.on_tick = self.progress.tick
         reporter.showfspath = self.config.option.verbose > 0
-        # what draws the page takes half a second to import: meanwhile the workers start
-        if self.run.report_html is not None and find_spec("matplotlib") is not None:
-            self._drawing = Thread(target=import_module, args=("matplotlib.figure",), daemon=True)
-            self._drawing.start()
 
     def _clear(self) -> None:
         """Take an earlier run's reports away, or find out that none can be written."""
@@ -118,15 +110,6 @@ class Collector:
         self._absent.update(providers)
         if self.progress is not None:
             self.progress.leave_out(self._absent)
-
-    def pytest_runtest_logstart(self) -> None:
-        """Wait for the import of what draws the page before the first test.
-
-        It makes loggers, and pytest walks over all loggers at each test's start and end: from time
-        to time their dictionary would change meanwhile, and fail a correct case.
-        """
-        if self._drawing is not None:
-            self._drawing.join()
 
     def pytest_report_teststatus(
         self, report: pytest.TestReport, config: pytest.Config

@@ -25,7 +25,7 @@ from onnx_conformance.inputs.recipes import found_recipes
 from onnx_conformance.inputs.strategies import DEFAULT_EXAMPLES
 from onnx_conformance.inputs.tasks import TASKS
 from onnx_conformance.perf.options import PerfRun
-from onnx_conformance.plugin.collection import case_of, excluded_by_framework
+from onnx_conformance.plugin.collection import case_of, excluded_by_framework, limit_processes
 from onnx_conformance.plugin.collector import Collector
 from onnx_conformance.plugin.kept_verdicts import KeptVerdicts
 from onnx_conformance.plugin.options import options
@@ -81,6 +81,7 @@ def pytest_configure(config: pytest.Config) -> None:
     except (CapabilityMissing, UsageError) as error:
         raise pytest.UsageError(str(error)) from error
     run = config.stash[RUN]
+    limit_processes(config)
     config.stash[EVIDENCE] = Evidence()
     config.stash[RED_CASES] = {}
     config.stash[EXPLAINER] = Explainer(run.localize)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from onnx_conformance.core.documents import ResultsDocument
 from onnx_conformance.core.text import size_words, times_of
-from onnx_conformance.report import plots
+from onnx_conformance.report import run_plots
 from onnx_conformance.report.columns import MARKS, RED_OUTCOMES
 from onnx_conformance.report.next_step import command_of
 from onnx_conformance.report.pages import clean, page
@@ -33,10 +33,10 @@ def render(document: ResultsDocument) -> str:
         {
             **document,
             "view": seen,
-            "scores": plots.scores(_scored(seen.shown)),
-            "stages": plots.stages(document["time"]),
+            "scores": run_plots.scores(_scored(seen.shown)),
+            "stages": run_plots.stages(document["time"]),
             "worker_seconds": sum((document["time"].get("engine") or {}).values()),
-            "most_rows": plots.MOST_ROWS,
+            "most_rows": run_plots.MOST_ROWS,
             "marks": MARKS,
             "mark": mark,
             "RED": RED_OUTCOMES,

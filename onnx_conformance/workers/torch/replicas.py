@@ -8,13 +8,14 @@ from typing import Any
 
 import torch
 
+from onnx_conformance.core.compute_modes import REPLICAS
 from onnx_conformance.workers.native import Approximation
 from onnx_conformance.workers.replica_arithmetic import ApproximationErrors
 from onnx_conformance.workers.torch import fourier
 from onnx_conformance.workers.torch.modes import OperatorMode
 from onnx_conformance.workers.torch.positions import CHOOSING_OPERATORS, first_of_equals
 from onnx_conformance.workers.torch.private import writes
-from onnx_conformance.workers.torch.sums import SUMS
+from onnx_conformance.workers.torch.sums import DEFINED_SUMS, SUMS
 
 # Operators that hide others while no gradients are recorded.
 COMPOSED = {
@@ -38,6 +39,7 @@ class TorchReplica(OperatorMode):  # type: ignore[no-untyped-call] # of the base
     def __init__(self, approximation: Approximation, replica: str) -> None:
         super().__init__()
         self._errors = ApproximationErrors(approximation, replica)
+        self._sums = DEFINED_SUMS if replica == REPLICAS[-1] else SUMS
 
     def compute(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         label = func.overloadpacket.__name__
@@ -54,8 +56,8 @@ class TorchReplica(OperatorMode):  # type: ignore[no-untyped-call] # of the base
             return func(*args, **kwargs) if result is None else result
         if args[0].dtype != torch.float32:
             return func(*args, **kwargs)
-        if label in SUMS and not writes(func):
-            result = SUMS[label](*args, **kwargs)
+        if label in self._sums and not writes(func):
+            result = self._sums[label](*args, **kwargs)
             return func(*args, **kwargs) if result is None else result
         if label in CHOOSING_OPERATORS and not writes(func):
             result = first_of_equals(label, func, args, kwargs)

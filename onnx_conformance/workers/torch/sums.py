@@ -180,6 +180,27 @@ def _group_norm(
     return _scaled(normalized(rows, [-1], eps).reshape(x.shape), *_by_channel(x, weight, bias))
 
 
+def _group_norm_of_squares(
+    x: Tensor,
+    groups: int,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+    *_: Any,
+) -> Tensor | None:
+    """The variance as ONNX defines GroupNormalization: the mean of squares less the mean squared.
+
+    ONNX Runtime computes it so; where rounding makes that negative, it is 0 here and there NaN.
+    """
+    rows = x.reshape(x.shape[0], groups, -1) if x.numel() else x[:, :groups]
+    if not _long(rows, [-1]):
+        return None
+    average = mean(rows, [-1])
+    variance = (mean(rows * rows, [-1]) - average * average).clamp(min=0.0)
+    found = (rows - average) / torch.sqrt(variance + eps)
+    return _scaled(found.reshape(x.shape), *_by_channel(x, weight, bias))
+
+
 def _instance_norm(
     x: Tensor, weight: Any, bias: Any, mean_: Any, var: Any, batch_statistics: bool,
     momentum: float, eps: float, *_: Any,
@@ -294,3 +315,5 @@ SUMS: dict[str, Callable[..., Any]] = {
     "var": _var,
     "var_mean": _var_mean,
 }
+# The same in the last replica: where definitions of ONNX round otherwise than torch's operators.
+DEFINED_SUMS = {**SUMS, "group_norm": _group_norm_of_squares}

@@ -70,7 +70,9 @@ def test_a_sample_may_be_what_native_answers_an_ulp_away(first, error, excused):
     inputs = Inputs(x=np.array([[0.9, 0.4], [first, 0.7]], np.float32), ids=np.array([3, 4]))
     near = neighbours(inputs, 1, SWEEP["neighbour_ulp"])
     assert np.array_equal(near["ids"], np.full(NEIGHBOURS, 4))
-    assert 0 < np.abs(near["x"] / inputs["x"][1] - 1).max() <= 9 * 2.0**-23
+    moved, size = np.abs(near["x"] - inputs["x"][1]), np.abs(inputs["x"][1])
+    assert 0 < moved.max() <= 9 * 2.0**-23 * size.max()
+    assert (moved[1::2] <= 9 * 2.0**-23 * size).all()
 
     def reference(x):
         return Reference({"y": quantised(np.asarray(x, np.float64))}, {"y": quantised(x)}, ())
@@ -79,6 +81,30 @@ def test_a_sample_may_be_what_native_answers_an_ulp_away(first, error, excused):
     got = {"y": asked.oracle["y"] + np.stack([0 * STEP, error])}
     found = answered_nearby(asked, got, 1, {"y"}, reference(near["x"]), SWEEP)
     assert found is excused
+
+
+def test_zeros_move_by_epsilons_of_their_sample_in_half_of_its_neighbours():
+    """Sums that are equal but for rounding move by nothing else."""
+    inputs = Inputs(x=np.array([[0.0, 0.0, 0.7]], np.float32))
+    moved = np.abs(neighbours(inputs, 0, SWEEP["neighbour_ulp"])["x"][:, :2])
+    assert (moved[::2] > 0).all()
+    assert moved.max() <= 8 * 2.0**-23 * 0.7
+    assert not moved[1::2].any()
+
+
+@pytest.mark.parametrize(("otherwise", "excused"), [(20, True), (21, False)])
+def test_ways_that_turn_the_same_samples_are_one_draw(otherwise, excused):
+    """The file, another draw, may turn as many, all of them others."""
+    rng = np.random.default_rng(0)
+    oracle = rng.normal(size=(1000, 5))
+    ways = [oracle * (1 + 1e-7 * rng.normal(size=oracle.shape)) for _ in range(5)]
+    for way in ways[:4]:
+        way[:20] *= -1.0
+    ways[4][500 : 500 + otherwise] *= -1.0
+    reference = Reference({"y": oracle}, {"y": ways[0]}, tuple({"y": way} for way in ways[1:4]))
+    pools = [(scores, [0]) for scores in pooled_scores([(reference, {"y": ways[4]})], OUT, RULE)]
+    assert open_in_native(pools) == {0: (20, 20.0)}
+    assert open_elsewhere(pools, rows_over(pools), 3.0) is excused
 
 
 @pytest.mark.parametrize(("step", "excused"), [(STEP, True), (-STEP, False), (0.5 * STEP, False)])
@@ -106,6 +132,6 @@ def test_sets_of_inputs_are_excused_by_their_own_ways():
         reference = Reference({"y": oracle}, {"y": ways[0]}, replicas)
         pools += [(one, [place]) for one in pooled_scores([(reference, {"y": ways[4]})], OUT, RULE)]
     over = rows_over(pools)
-    assert open_in_native(pools) == {0: 8}
+    assert open_in_native(pools) == {0: (8, 2.0)}
     assert not open_elsewhere(pools, over, 3.0)
     assert open_elsewhere(pools, [row for row in over if row[0] == 0], 3.0)

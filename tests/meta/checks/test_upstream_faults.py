@@ -119,3 +119,34 @@ def test_the_line_stands_in_the_message_and_on_the_pages(load, monkeypatch):
     assert "the exporter loses the negative numbers" in html.render(document)
     assert "the exporter loses the negative numbers" in markdown.render(document)
     assert html.render(document).count("✗ Red") > 0
+
+
+@pytest.mark.parametrize(
+    ("exporter", "says", "told"),
+    [
+        (
+            "torch_torchscript",
+            "[TypeInferenceError] Invalid attribute perm {0, -2, -1, 1}, in",
+            True,
+        ),
+        (
+            "torch_torchscript",
+            "[TypeInferenceError] Invalid attribute perm {0, 2, 3, 1}, in",
+            False,
+        ),
+        ("torch_dynamo", "no translation of the operator aten::searchsorted.Tensor; give", True),
+        ("torch_dynamo", "no translation of the operator aten::searchsorted_like; give", False),
+        ("torch_dynamo", "only 4D query, key, and value are supported", True),
+        ("torch_torchscript", "only 4D query, key, and value are supported", False),
+    ],
+)
+def test_shipped_entries_know_their_message_and_no_other(exporter, says, told):
+    case = replace(CASE, exporter=exporter)
+    versions = {"torch": "2.15.0", "onnxscript": "0.7.2"}
+    found = [
+        one
+        for one in shipped_faults()
+        if one.versions.keys() <= versions.keys()
+        and replace(one, versions={}).explains(case, "checker", says, {"Transpose"}, 18)
+    ]
+    assert bool(found) is told

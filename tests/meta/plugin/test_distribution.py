@@ -12,6 +12,7 @@ from onnx_conformance.core.registry import registering
 from onnx_conformance.plugin import distribution
 from onnx_conformance.plugin.collection import (
     WHOLE_MODELS,
+    limit_processes,
     plan_in_worker,
     pytest_xdist_make_scheduler,
 )
@@ -214,6 +215,23 @@ def test_who_names_a_distribution_gets_it(dist, distload, tx, ours):
     assert (pytest_xdist_make_scheduler(config, None) is not None) is ours
 
 
+@pytest.mark.parametrize(
+    ("dist", "cases", "started"),
+    [("no", [*NETS, OTHER], 3), ("no", [OTHER], 1), ("no", [], 1), ("loadfile", [OTHER], 4)],
+)
+def test_no_more_processes_are_started_than_there_are_cases(dist, cases, started):
+    options = {"dist": "load" if dist == "no" else dist, "numprocesses": 4, "tx": ["popen"] * 4}
+    config = SimpleNamespace(
+        known_args_namespace=SimpleNamespace(dist=dist, distload=False, tx=[], numprocesses=4),
+        getvalue=options.get,
+        getoption=options.get,
+        option=SimpleNamespace(**options),
+        stash={RUN: SimpleNamespace(cases=cases, shard=None)},
+    )
+    limit_processes(config)
+    assert len(config.option.tx) == started
+
+
 @pytest.mark.parametrize(("whole", "first"), [(True, [*NETS]), (False, [NETS[0]])])
 def test_a_worker_plans_all_cases_that_it_will_get(whole, first):
     planned = []
@@ -262,7 +280,7 @@ def test_two_workers_judge_bit_for_bit_what_one_process_does_and_tell_the_time(t
     """Cold, with a case for each of them: both need the same oracle."""
     asked = ("--model=simple_net", "--exporter=torch_torchscript", "--provider=cpu")
     cache = f"--cache-dir={tmp_path / 'cache'}"
-    run = run_suite(tmp_path, FUNCTION, *asked, "-n2", cache)
+    run = run_suite(tmp_path, FUNCTION, *asked, "-n3", cache)  # one more than there are cases
     assert run.status == 5, run.text  # a part of the checks is no verdict
     time = run.document["time"]
     assert time["processes"] == 2

@@ -135,11 +135,24 @@ def test_a_replica_adds_in_another_order_in_sums_and_in_norms(compute):
     )
 
 
-def test_on_unlike_terms_the_order_hardly_matters(compute):
+@pytest.mark.parametrize("replica", REPLICAS)
+def test_on_unlike_terms_the_order_hardly_matters(compute, replica):
     run = compute("group_norm", TensorSpec("x", ("batch", 4, 2304)))
     inputs = Recipe("normal", batch=2).inputs((TensorSpec("x", ("batch", 4, 2304)),))
     exact = run("float64", inputs)
-    assert error(run(REPLICAS[0], inputs), exact) < 4 * error(run("float32", inputs), exact)
+    assert error(run(replica, inputs), exact) < 4 * error(run("float32", inputs), exact)
+
+
+@pytest.mark.parametrize("mean", [10.0, 1000.0])
+def test_the_last_replica_takes_group_norms_variance_as_onnx_defines_it(compute, mean):
+    """The mean of squares less the mean squared: it errs by the squared ratio of mean to spread."""
+    run = compute("group_norm", TensorSpec("x", ("batch", 4, 2304)))
+    noise = np.random.default_rng(0).normal(mean, 0.1, (1, 4, 2304))
+    inputs = {"x": noise.astype(np.float32)}
+    exact = run("float64", inputs)
+    ordinary, defined = (error(run(one, inputs), exact) for one in (REPLICAS[0], REPLICAS[-1]))
+    assert 20 * ordinary < defined
+    assert np.isfinite(defined)
 
 
 def test_few_terms_are_added_as_ever(compute):
