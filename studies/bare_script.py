@@ -20,10 +20,9 @@ from onnx_conformance.catalog.exporters import EXPORTERS
 from onnx_conformance.catalog.models import resolve_model
 from onnx_conformance.core.case import ExportOptions
 from onnx_conformance.core.compute_modes import REFERENCE_MODES
-from onnx_conformance.core.settings import Settings
+from onnx_conformance.core.native_request import NativeRequest
 from onnx_conformance.inputs.families import FAMILIES
 from onnx_conformance.plugin.configuration import register_profiles
-from onnx_conformance.run.cache_keys import model_request
 from onnx_conformance.workers.server import make_backend
 from tests.meta.cpu_session import cpu_session
 
@@ -32,7 +31,6 @@ def main(model_name: str, exporter_name: str) -> None:
     model, exporter = resolve_model(model_name), EXPORTERS[exporter_name]
     register_profiles(Path(tempfile.gettempdir()))
     settings.load_profile("default")
-    request = model_request(model, Settings())
     native = make_backend(model.framework, 1)
     runtime = make_backend("onnxruntime", 1)
     plans = [family(model, 0) for family in FAMILIES.values()]
@@ -44,13 +42,12 @@ def main(model_name: str, exporter_name: str) -> None:
         *(inputs for plan in plans for inputs in (*plan.runtime, *plan.repeats)),
     ]
     with tempfile.TemporaryDirectory() as folder:
-        weights = f"{folder}/weights.npz"
-        native.prepare(model=request, path=weights)
-        prepared = {"model": request, "weights": weights}
+        request = NativeRequest(model, f"{folder}/weights.npz")
+        native.prepare(request)
         for opset in (exporter.conservative, exporter.newest):
             path = f"{folder}/{opset}.onnx"
             native.export(
-                request=prepared,
+                request=request,
                 function=exporter.function,
                 opset=opset,
                 options=asdict(ExportOptions()),
@@ -60,7 +57,7 @@ def main(model_name: str, exporter_name: str) -> None:
             runtime.run(session=session, input_sets=ran)
         for mode in REFERENCE_MODES:
             input_sets = judged + (plain if mode == "float32" else [])
-            native.run(request=prepared, mode=mode, input_sets=input_sets)
+            native.run(request=request, mode=mode, input_sets=input_sets)
 
 
 if __name__ == "__main__":

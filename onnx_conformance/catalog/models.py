@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -280,10 +280,6 @@ class Pointer:
     name: str
     pool: str
     member: str
-
-    def as_data(self) -> dict[str, str]:
-        """Its fields by name, for results.json."""
-        return asdict(self)
 
 
 def read_pointer(text: str) -> Pointer | None:

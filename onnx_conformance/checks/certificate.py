@@ -19,9 +19,10 @@ from onnx_conformance.core.custom_operators import library_digest
 from onnx_conformance.core.files import file_digest
 from onnx_conformance.core.results import SKIPPED, UNJUDGED
 from onnx_conformance.core.settings import EdgeCases, Settings, level_of
-from onnx_conformance.core.spec import ModelSpec, spec_as_data
+from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.core.store import Store, key_of
 from onnx_conformance.core.tolerances import Tolerances
+from onnx_conformance.core.worker_messages import pack
 from onnx_conformance.inputs.sweep_plan import FILE as FIGURES_OF_SWEEPS
 from onnx_conformance.inputs.tasks import TASKS
 from onnx_conformance.run import cache_keys
@@ -158,7 +159,7 @@ def basis_of(
     library = Path(provider.library)
     return {
         "model": cache_keys.model_key(model, settings),
-        "spec": spec_as_data(model),
+        "spec": pack(model),
         "case": case.id,
         "opset": case.opset,
         # an external artifact's id has none of them

@@ -207,7 +207,8 @@ def check_top5(subject: Subject) -> CheckResult:
 def absolute_error(reference: Reference, name: str, sample: int) -> float:
     """float32's largest absolute error on the sample, at least one ulp of its largest value."""
     exact = reference.oracle[name][sample]
-    error = max(float(_gaps(native[name][sample], exact).max()) for native in reference.natives)
+    gaps = [_gaps(native[name][sample], exact) for native in reference.natives]
+    error = max(float(gap.max(initial=0.0)) for gap in gaps)
     return max(error, ULP * float(np.abs(exact[np.isfinite(exact)]).max(initial=0.0)))
 
 

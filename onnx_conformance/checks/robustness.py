@@ -10,7 +10,13 @@ from onnx.reference import ReferenceEvaluator
 
 from onnx_conformance.checks import reproduction
 from onnx_conformance.checks.registry import FAITHFUL, register_check
-from onnx_conformance.checks.verdict import evidence_lines, not_answered, unanswered, unless_refused
+from onnx_conformance.checks.verdict import (
+    evidence_lines,
+    not_answered,
+    refusal_of,
+    unanswered,
+    unless_refused,
+)
 from onnx_conformance.core.arrays import Array, Outputs
 from onnx_conformance.core.budget import largest_noise_floor
 from onnx_conformance.core.case import ExternalCase
@@ -216,7 +222,7 @@ def check_empty_batch(subject: Subject) -> CheckResult:
 
 def _refused_empty(subject: Subject, named: NamedInputs, answer: Answer) -> CheckResult:
     """A refusal is right where native refuses too, or ONNX does not define what was asked for."""
-    refusal = subject.native_refusal(named.inputs)
+    refusal = refusal_of(subject, named.inputs)
     if refusal is not None:
         return passed(f"native refuses an empty batch too: {refusal}", compared=1)
     if UNDEFINED_RESHAPE.search(answer.error or ""):

@@ -18,7 +18,7 @@ from onnx_conformance.core.arrays import Outputs
 from onnx_conformance.core.budget import Reference, Score
 from onnx_conformance.core.comparison import Mismatch, Statistics, statistics
 from onnx_conformance.core.domains import Mask, Real
-from onnx_conformance.core.errors import StageFailure
+from onnx_conformance.core.errors import StageFailure, WorkerEnded
 from onnx_conformance.core.judgement import AnswerLimits, Judgement, judge_outputs, limits_of
 from onnx_conformance.core.results import (
     CheckResult,
@@ -68,6 +68,22 @@ def not_answered(answer: Answer, inputs: Inputs, label: str, place: str = "") ->
     return failed(reason, inputs=label, reproduction=reproduction.unanswered(inputs))
 
 
+def refusal_of(subject: Subject, inputs: Inputs) -> str | None:
+    """Native's reason to refuse inputs that are far from ordinary ones; None if it answers.
+
+    A native model whose process ends on them refuses them, too.
+
+    Raises:
+        StageFailure: its process was killed, at its time limit for one.
+    """
+    try:
+        return subject.native_refusal(inputs)
+    except StageFailure as failure:
+        if not isinstance(failure.__cause__, WorkerEnded):
+            raise
+        return f"its process ends ({failure.reason})"
+
+
 def unless_refused(
     subject: Subject, inputs: Inputs, judge: Callable[[Subject], CheckResult]
 ) -> CheckResult:
@@ -84,7 +100,7 @@ def unless_refused(
     try:
         result = judge(subject)
     except StageFailure as failure:
-        refusal = subject.native_refusal(inputs) if failure.stage in ("native", "oracle") else None
+        refusal = refusal_of(subject, inputs) if failure.stage in ("native", "oracle") else None
         if refusal is None:
             raise
         return not_applicable(f"the native model refuses such inputs: {refusal}")

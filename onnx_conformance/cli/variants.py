@@ -21,6 +21,7 @@ from onnx_conformance.cli.context import OPSET, named_model, only_model, preferr
 from onnx_conformance.core.documents import ResultsDocument
 from onnx_conformance.core.files import program, write_json
 from onnx_conformance.core.project import project
+from onnx_conformance.core.text import size_words
 from onnx_conformance.perf.latency.latency_document import LatencyDocument
 from onnx_conformance.perf.variant_choice import (
     PLAIN_EXPORT,
@@ -130,7 +131,7 @@ def table(title: str, batches: Sequence[int], variants: Sequence[JudgedVariant])
     drawn.add_column("variant", no_wrap=True)
     drawn.add_column("verdict", no_wrap=True)
     decided = any(one.decides for one in variants)
-    for heading in ("error", *(["decisions"] if decided else []), "MB", "opens in", "MiB peak"):
+    for heading in ("error", *(["decisions"] if decided else []), "size", "opens in", "MiB peak"):
         drawn.add_column(heading, justify="right", no_wrap=True)
     drawn.add_column(
         "over native" + "".join(f", batch {batch}" for batch in batches if not several),
@@ -149,7 +150,7 @@ def table(title: str, batches: Sequence[int], variants: Sequence[JudgedVariant])
             f"[{style}]{one.verdict}[/]",
             one.error,
             *([one.decides] if decided else []),
-            "" if one.bytes is None else f"{one.bytes / 1e6:.1f}",
+            "" if one.bytes is None else size_words(one.bytes),
             "" if one.load_seconds is None else f"{1e3 * one.load_seconds:.0f} ms",
             "" if one.memory_mib is None else f"{one.memory_mib:,.0f}",
             "\n".join(cells),

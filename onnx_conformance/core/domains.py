@@ -1,13 +1,10 @@
-"""Domains: which values an input may take. A recipe draws within them.
-
-Every domain travels between processes as plain data (:func:`as_data`, :func:`from_data`).
-"""
+"""Domains: which values an input may take. A recipe draws within them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import Any, ClassVar
+from dataclasses import dataclass, fields
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -205,16 +202,6 @@ class AtMost(Domain):
         return drawn
 
 
-DOMAINS: dict[str, type[Any]] = {
-    kind.__name__: kind for kind in (Real, Bounded, Integers, Choice, Lengths, Mask, AtMost)
-}
-
-
-def as_data(domain: Domain) -> dict[str, Any]:
-    """The domain as plain data."""
-    return {"kind": type(domain).__name__, **asdict(domain)}
-
-
 def written(domain: Domain) -> str:
     """The domain as it is written in a registration: ``Integers(0, 9)``, ``Mask(side='left')``."""
     parts, skipped = [], False
@@ -225,13 +212,6 @@ def written(domain: Domain) -> str:
         else:
             parts.append(f"{one.name}={value!r}" if skipped else repr(value))
     return f"{type(domain).__name__}({', '.join(parts)})"
-
-
-def from_data(data: Mapping[str, Any]) -> Domain:
-    """The inverse of :func:`as_data`."""
-    rest = {key: value for key, value in data.items() if key != "kind"}
-    domain: Domain = DOMAINS[data["kind"]](**rest)
-    return domain
 
 
 def every_byte(dtype: str) -> Domain | None:

@@ -2,43 +2,36 @@
 
 from __future__ import annotations
 
-from typing import Any, NotRequired, TypedDict
+from dataclasses import dataclass
+from typing import NotRequired, TypedDict
 
-from onnx_conformance.core.domains import from_data
 from onnx_conformance.core.native_constants import ConstantRecord
-from onnx_conformance.core.spec import Axes, Axis, TensorSpec
+from onnx_conformance.core.spec import ModelSpec
 
 
-class ModelRequest(TypedDict):
-    """What a native worker needs to have the model, whether or not it built it before."""
+@dataclass(frozen=True)
+class NativeRequest:
+    """The native model of a question to its worker, which may not hold it yet.
 
-    name: str
-    builder: str
-    arguments: list[str]
-    inputs: list[tuple[str, tuple[int | str, ...], str]]
-    outputs: list[str]
-    output_shapes: list[tuple[int | str, ...]]
-    domains: list[dict[str, Any]]
-    axes: list[tuple[str, int, int, int]]
-    group: int
-    carries: list[tuple[str, str]]
-    weights: str
-    trained: bool
-    seed: int
-    kernels: NotRequired[list[str]]
-    computes: NotRequired[str]
-
-
-class NativeRequest(TypedDict):
-    """The model of a question to a native worker that has prepared it.
-
-    ``weights``: the file that ``prepare`` wrote. ``approximation``: the bounds of a replica's
-    approximations by function, in float32 epsilons; without, a replica's weights alone differ.
+    Args:
+        model: what is built.
+        weights: the file (npz) that ``prepare`` writes, and from which all others take them.
+        pretrained: whether its builder is asked for trained weights.
+        seed: of what is drawn while it is built and calibrated.
+        approximation: the bounds of a replica's approximations by function, in float32 epsilons;
+            without, a replica's weights alone differ.
     """
 
-    model: ModelRequest
+    model: ModelSpec
     weights: str
-    approximation: NotRequired[dict[str, float]]
+    pretrained: bool = False
+    seed: int = 0
+    approximation: dict[str, float] | None = None
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether the model has no weights of its own worth keeping, and is given others."""
+        return not (self.pretrained or self.model.trained)
 
 
 class BatchNormRecord(TypedDict):
@@ -74,21 +67,3 @@ class Description(TypedDict):
 
 class NativeChanged(RuntimeError):
     """An export changed the native model."""
-
-
-def specs_of(request: ModelRequest) -> tuple[TensorSpec, ...]:
-    """The inputs' specs."""
-    return tuple(
-        TensorSpec(name, tuple(shape), dtype, domain=from_data(domain))
-        for (name, shape, dtype), domain in zip(request["inputs"], request["domains"], strict=True)
-    )
-
-
-def axes_of(request: ModelRequest) -> Axes:
-    """The symbolic axes other than the batch."""
-    return tuple((name, Axis(*sizes)) for name, *sizes in request["axes"])
-
-
-def must_calibrate(request: ModelRequest) -> bool:
-    """Whether the model has no weights of its own worth keeping."""
-    return request["weights"] == "calibrated" and not request["trained"]

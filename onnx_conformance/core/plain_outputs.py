@@ -20,9 +20,10 @@ CODE_BYTES = 6  # of a code: whole numbers below 2⁴⁸ are exact in float64 to
 
 
 def as_text(array: NDArray[Any]) -> NDArray[Any]:
-    """An array of Python's texts as NumPy's own; any other as it is."""
-    if array.dtype.kind == "O" and all(isinstance(one, str) for one in array.flat):
-        return array.astype(TEXT)
+    """An array of Python's texts, or of bytes in UTF-8, as NumPy's own; any other as it is."""
+    if array.dtype.kind == "O" and all(isinstance(one, (str, bytes)) for one in array.flat):
+        texts = [one.decode() if isinstance(one, bytes) else one for one in array.flat]
+        return np.array(texts, TEXT).reshape(array.shape)
     return array
 
 

@@ -117,13 +117,17 @@ def _of_output(pairs: Sequence[Pair], spec: TensorSpec, rule: PoolRule) -> Itera
         pool, share = _pool(noises[usable], size[usable], rule.pool_share)
         numbers = 1 if kind[1] == UNMASKED else max(_numbers(pairs, spec), 1)
         lone = 1.0 + (rule.lone - 1.0) / numbers
+        pools = [
+            np.minimum(pool, share * size if share else 0.0)  # of an infinite size, too
+            for _, _, size, _ in parts
+        ]
         allowed = [
             np.where(
                 _usable(noise, size, rule, logarithms=logarithms),
-                rule.factor * np.maximum(lone * noise, np.minimum(pool, share * size)),
+                rule.factor * np.maximum(lone * noise, pooled),
                 np.inf,
             )
-            for _, noise, size, _ in parts
+            for (_, noise, size, _), pooled in zip(parts, pools, strict=True)
         ]
         yield RowScores(
             spec.name,

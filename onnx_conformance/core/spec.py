@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -13,10 +13,8 @@ from onnx_conformance.core.arrays import as_text, is_array_as_text
 from onnx_conformance.core.domains import (
     Domain,
     Real,
-    as_data,
     default_domain,
     every_byte,
-    from_data,
     written,
 )
 from onnx_conformance.core.errors import UsageError
@@ -155,15 +153,6 @@ class TensorSpec:
     def rows(self, batch: int, sizes: Mapping[str, int] | None = None) -> tuple[int, ...]:
         """The shape of ``batch`` samples, a row each, other symbolic axes of their ``sizes``."""
         return (batch, *(_size(dim, batch, sizes or {}) for dim in self.sample))
-
-    def as_data(self) -> dict[str, Any]:
-        """As plain data, for processes and keys."""
-        return {**asdict(self), "shape": list(self.shape), "domain": as_data(self.domain)}
-
-    @staticmethod
-    def from_data(data: Mapping[str, Any]) -> TensorSpec:
-        """The inverse of :meth:`as_data`."""
-        return TensorSpec(**{**data, "domain": from_data(data["domain"])})
 
 
 @dataclass(frozen=True)
@@ -349,28 +338,3 @@ class ModelSpec:
 def size_of(name: str) -> str:
     """What the sizes of an output are called among the answers."""
     return f"{name} (size)"
-
-
-def spec_as_data(spec: ModelSpec) -> dict[str, Any]:
-    """A model's spec as plain data."""
-    sides = {side: [one.as_data() for one in getattr(spec, side)] for side in ("inputs", "outputs")}
-    axes = [[name, axis.low, axis.high, axis.step] for name, axis in spec.axes]
-    return {**asdict(spec), **sides, "axes": axes}
-
-
-def spec_from_data(data: Mapping[str, Any]) -> ModelSpec:
-    """The inverse of :func:`spec_as_data`."""
-    sides = {
-        side: tuple(TensorSpec.from_data(one) for one in data[side])
-        for side in ("inputs", "outputs")
-    }
-    axes = tuple((name, Axis(*sizes)) for name, *sizes in data["axes"])
-    steps = data["preprocessing"]
-    known = Preprocessing(**steps) if steps else None
-    plain = {key: _frozen(value) for key, value in data.items()}
-    return ModelSpec(**{**plain, **sides, "axes": axes, "preprocessing": known})
-
-
-def _frozen(value: Any) -> Any:
-    """Lists, at any depth, as tuples."""
-    return tuple(map(_frozen, value)) if isinstance(value, list | tuple) else value

@@ -1,28 +1,31 @@
-"""Requests to workers and their answers, and how arrays travel between processes.
+"""Requests to workers and their answers, and how arrays and records travel between processes.
 
 Execnet's channels carry builtin types only.
 """
 
 from __future__ import annotations
 
+import importlib
+from dataclasses import fields, is_dataclass
 from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
 from onnx_conformance.core.documents import FileFacts
+from onnx_conformance.core.spec import ModelSpec
 
 
 class DescribedModels(TypedDict):
     """What is known of users' models once they were built and run.
 
-    ``specs``: of the models that can be judged, each a :func:`core.spec.spec_as_data`.
+    ``specs``: of the models that can be judged.
     ``names``: of all models that the files register.
     ``refused``: why others were refused, by name.
     ``modules``: the files of the user's modules that were imported, by the modules' names.
     """
 
-    specs: list[dict[str, Any]]
+    specs: list[ModelSpec]
     names: list[str]
     refused: dict[str, str]
     modules: dict[str, str]
@@ -102,13 +105,14 @@ class PluginDevice(TypedDict):
     version: str
 
 
-# -- arrays on their way ---------------------------------------------------------------------------
+# -- arrays and records on their way --------------------------------------------------------------
 
-_ARRAY = "__ndarray__"
+_ARRAY, _RECORD = "__ndarray__", "__record__"
+_HOMES = ("onnx_conformance.core.", "onnx_conformance.catalog.")  # whose records travel
 
 
 def pack(value: Any) -> Any:
-    """Replace arrays, at any depth of dicts, lists and tuples, by plain builtins.
+    """Replace arrays and frozen records, at any depth, by plain builtins.
 
     Raises:
         TypeError: an array whose dtype its string does not tell (objects, records, bfloat16).
@@ -117,6 +121,10 @@ def pack(value: Any) -> Any:
         if value.dtype.hasobject or np.dtype(value.dtype.str) != value.dtype:
             raise TypeError(f"an array of dtype {value.dtype} cannot travel between processes")
         return (_ARRAY, value.dtype.str, value.shape, np.ascontiguousarray(value).tobytes())
+    if is_dataclass(value) and not isinstance(value, type):
+        kind = type(value)
+        held = {field.name: pack(getattr(value, field.name)) for field in fields(value)}
+        return (_RECORD, kind.__module__, kind.__name__, held)
     if isinstance(value, dict):
         return {key: pack(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -129,8 +137,22 @@ def unpack(value: Any) -> Any:
     if isinstance(value, tuple) and value and isinstance(value[0], str) and value[0] == _ARRAY:
         _, dtype, shape, data = value
         return np.frombuffer(data, dtype=dtype).reshape(shape)
+    if isinstance(value, tuple) and value and isinstance(value[0], str) and value[0] == _RECORD:
+        return _record(*value[1:])
     if isinstance(value, dict):
         return {key: unpack(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return type(value)(unpack(item) for item in value)
     return value
+
+
+def _record(module: str, name: str, held: dict[str, Any]) -> Any:
+    """A record of this package; a message makes no other object.
+
+    Raises:
+        TypeError: it names something else.
+    """
+    kind = getattr(importlib.import_module(module), name) if module.startswith(_HOMES) else None
+    if not is_dataclass(kind) or not isinstance(kind, type):
+        raise TypeError(f"{module}.{name} is no record that travels between processes")
+    return kind(**{field: unpack(value) for field, value in held.items()})

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from markupsafe import Markup
 
+from onnx_conformance.core.text import size_words
 from onnx_conformance.perf.variant_choice import (
     PLAIN_EXPORT,
     JudgedVariant,
@@ -44,7 +45,7 @@ def render(document: VariantsDocument) -> str:
         "plots": {batch: speed_by_error(variants, batch, f"p{batch}") for batch in batches},
         "red": any(one.verdict in RED_OUTCOMES for one in variants),
     }
-    return page("variants.html.j2", context)
+    return page("variants.html.j2", context, size=size_words)
 
 
 @page_style()

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from onnx_conformance.catalog.models import read_pointer
-from onnx_conformance.catalog.providers import PROVIDERS, Provider
+from onnx_conformance.catalog.providers import PROVIDERS
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.settings import shipped_limits
+from onnx_conformance.core.worker_messages import pack, unpack
 from onnx_conformance.run.evaluation_data import adopt_evaluation
 from onnx_conformance.run.file_folder import POOLS, FileFolder, folder_of
 from onnx_conformance.run.provider_sources import adopt_answers, adopt_engines, adopt_libraries
@@ -44,20 +45,21 @@ class RegisteredNames:
     unchained: str = ""
 
 
-def shared_records(records: RegisteredNames) -> dict[str, Any]:
+def shared_records(records: RegisteredNames) -> Any:
     """What a worker of pytest-xdist need not look at again: models are built to be looked at."""
-    return {
-        "names": asdict(records),
-        "providers": [asdict(PROVIDERS[name]) for name in (*records.plugins, *records.answers)],
-        "models": adopted_data(),
-    }
+    return pack(
+        {
+            "names": asdict(records),
+            "providers": [PROVIDERS[name] for name in (*records.plugins, *records.answers)],
+            "models": adopted_data(),
+        }
+    )
 
 
-def _adopt_shared(shared: dict[str, Any]) -> RegisteredNames:
-    for record in shared["providers"]:
-        if record["name"] in PROVIDERS:
-            PROVIDERS.forget(record["name"])
-        PROVIDERS.register(record["name"], Provider(**record))
+def _adopt_shared(message: Any) -> RegisteredNames:
+    shared = unpack(message)
+    for provider in shared["providers"]:
+        PROVIDERS.put(provider.name, provider)
     adopt_data(shared["models"])
     return RegisteredNames(**shared["names"])
 

@@ -89,7 +89,9 @@ def missing(case: Case, rows: list[CheckRow], *, ordinary: bool) -> dict[str, st
 def make_case(case: Case, rows: list[CheckRow], facts: CaseFacts, *, ordinary: bool) -> CaseEntry:
     """One entry of ``cases``: what was delivered, and every check's row."""
     shares = [
-        (row["score"] / (row["budget"] or 1.0), row) for row in rows if row["score"] is not None
+        (row["score"] / (row["budget"] or 1.0), row)
+        for row in rows
+        if row["score"] is not None and row["outcome"] != "edge"  # not part of the verdict
     ]
     worst = max(shares, key=lambda share: share[0], default=(None, None))[1]
     artifact: Mapping[str, Any] = facts.get("artifact", {})

@@ -11,7 +11,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from onnx_conformance.core.documents import ResultsDocument
-from onnx_conformance.core.text import times_of
+from onnx_conformance.core.text import size_words, times_of
 from onnx_conformance.report import run_plots
 from onnx_conformance.report.columns import MARKS, RED_OUTCOMES
 from onnx_conformance.report.next_step import command_of
@@ -134,13 +134,7 @@ def _seconds(value: Any) -> str:
 
 def _size(value: Any) -> str:
     found = number(value)
-    if found is None:
-        return "–"
-    for unit in ("bytes", "kB", "MB"):
-        if found < 1000:
-            return f"{found:.3g} {unit}" if unit != "bytes" else f"{found:.0f} bytes"
-        found /= 1000
-    return f"{found:.3g} GB"
+    return "–" if found is None else size_words(found)
 
 
 def _shape(value: Any) -> str:

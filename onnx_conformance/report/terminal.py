@@ -188,7 +188,10 @@ def _models(names: list[str]) -> str:
 
 
 def absences(document: ResultsDocument) -> list[str]:
-    """Why cases were not run: absent providers in one line, every other reason once."""
+    """Why cases were not run: absent providers in one line, every other reason once.
+
+    Except for reasons that the closing sentence gives in full (``--require``).
+    """
     counts: dict[str, int] = {}
     providers: dict[str, int] = {}
     probes = document["environment"].get("providers", {})
@@ -198,6 +201,8 @@ def absences(document: ResultsDocument) -> list[str]:
         if case["verdict"] == "skipped":
             reason = next((row["reason"] for row in case["checks"] if row["reason"]), "no reason")
             name = case["provider"]
+            if reason in document["run"]["sentence"]:
+                continue
             if name in absent and reason.startswith(f"{name}: "):
                 providers[name] = providers.get(name, 0) + 1
             else:

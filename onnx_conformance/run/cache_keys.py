@@ -12,7 +12,7 @@ import os
 import platform
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
@@ -25,12 +25,11 @@ from onnx_conformance.core.case import Case
 from onnx_conformance.core.compute_modes import REPLICAS
 from onnx_conformance.core.custom_operators import library_digest
 from onnx_conformance.core.documents import Environment
-from onnx_conformance.core.domains import as_data
 from onnx_conformance.core.errors import UsageError
-from onnx_conformance.core.native_request import ModelRequest
 from onnx_conformance.core.settings import Settings
 from onnx_conformance.core.spec import ModelSpec, Preprocessing
 from onnx_conformance.core.store import key_of
+from onnx_conformance.core.worker_messages import pack
 
 
 @lru_cache
@@ -61,32 +60,13 @@ def processor() -> str:
     return f"{names[0] if names else platform.processor()} {platform.machine()} {tail}"
 
 
-def model_request(model: ModelSpec, settings: Settings) -> ModelRequest:
-    """The request by which a worker is given the model."""
-    return {
-        "name": model.name,
-        "builder": model.builder,
-        "arguments": list(model.arguments),
-        "inputs": [(spec.name, spec.shape, spec.dtype) for spec in model.inputs],
-        "outputs": [spec.name for spec in model.outputs],
-        "output_shapes": [spec.shape for spec in model.outputs],
-        "domains": [as_data(spec.domain) for spec in model.inputs],
-        "axes": [(name, axis.low, axis.high, axis.step) for name, axis in model.axes],
-        "group": model.group,
-        "carries": list(model.carries),
-        "computes": model.precision,
-        "weights": settings.weights,
-        "trained": model.trained,
-        "seed": settings.seed,
-        "kernels": list(model.kernels),
-    }
-
-
 def model_key(model: ModelSpec, settings: Settings) -> str:
-    """Content key of a model's weights."""
+    """Content key of a model's weights, wherever the files lie that its builder reads."""
     return key_of(
-        request=model_request(model, settings),
-        fingerprint=model.fingerprint,
+        model=pack(replace(model, task="", notes=(), basis="", reads=())),
+        reads=[digest for _, digest in model.reads],
+        weights=settings.weights,
+        seed=settings.seed,
         code=source_digest() if model.fingerprint else source_digest(_module(model.builder)),
         versions=versions((*FRAMEWORKS[model.framework].packages, *model.packages)),
         processor=processor(),

@@ -81,10 +81,8 @@ class NativeSide:
         require_modules(model.framework, module)
 
         def build(directory: Path) -> dict[str, Any]:
-            request, path = cache_keys.model_request(model, self._settings), directory / WEIGHTS
-            description: Description = queue.call(
-                "build", model.name, "prepare", model=request, path=str(path)
-            )
+            request = native_request(model, directory / WEIGHTS, self._settings)
+            description: Description = queue.call("build", model.name, "prepare", request=request)
             refuse_edited(model.name)
             return dict(description)
 
@@ -120,7 +118,7 @@ class NativeSide:
                 "export",
                 case.artifact_id,
                 "export",
-                request=native_request(model, weights, self._settings),
+                request=native_request(model, weights.path / WEIGHTS, self._settings),
                 function=exporter.function,
                 opset=case.opset,
                 options=asdict(case.options),
@@ -206,13 +204,10 @@ class NativeSide:
         return self._samples[key]
 
 
-def native_request(model: ModelSpec, weights: CacheEntry, settings: Settings) -> NativeRequest:
-    """What a worker must be told of a prepared model that it may not hold."""
-    return {
-        "model": cache_keys.model_request(model, settings),
-        "weights": str(weights.path / WEIGHTS),
-        "approximation": settings.approximation,
-    }
+def native_request(model: ModelSpec, weights: Path, settings: Settings) -> NativeRequest:
+    """What the run asks of a model's worker, with the file of its weights."""
+    pretrained = settings.weights == "pretrained"
+    return NativeRequest(model, str(weights), pretrained, settings.seed, settings.approximation)
 
 
 def read_weights(entry: CacheEntry) -> NativeWeights:

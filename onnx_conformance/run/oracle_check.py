@@ -98,7 +98,8 @@ def _only_moves(
     """Whether every number that comes out is whole, or is one that stands in input or weights."""
     stored = [np.asarray(array, np.float64).ravel() for array in weights.values()]
     for inputs, answer in zip(input_sets, answers, strict=True):
-        fed = [np.asarray(array, np.float64).ravel() for array in inputs.values()]
+        numbers = [array for array in inputs.values() if array.dtype.kind in "biuf"]  # no texts
+        fed = [np.asarray(array, np.float64).ravel() for array in numbers]
         known = np.unique(np.concatenate([*stored, *fed, np.zeros(1)]))
         for name in floating:
             array = answer[name]

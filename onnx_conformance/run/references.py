@@ -29,7 +29,7 @@ from onnx_conformance.inputs.loops import Loop
 from onnx_conformance.inputs.padding import open_by_error
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.run import cache_keys
-from onnx_conformance.run.native_side import Memo, NativeSide, native_request, read_weights
+from onnx_conformance.run.native_side import WEIGHTS, Memo, NativeSide, native_request, read_weights
 from onnx_conformance.run.noise_floor import FLOAT32_NOISE_FLOOR, NoiseFloor
 from onnx_conformance.run.oracle_check import oracle_problem
 from onnx_conformance.run.user_models import refuse_edited
@@ -56,7 +56,7 @@ class _Native:
             stage,
             f"{self.model.name} ({what})",
             method,
-            request=native_request(self.model, self.weights, self.settings),
+            request=native_request(self.model, self.weights.path / WEIGHTS, self.settings),
             **arguments,
         )
 

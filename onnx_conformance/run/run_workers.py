@@ -236,7 +236,7 @@ class RunWorkers:
     def native_request(self, model: ModelSpec) -> NativeRequest:
         """The native model as a request to another worker."""
         entry = self._clock.wait(self._native.model(model), model.framework)
-        return native_request(model, entry, self.settings)
+        return native_request(model, entry.path / WEIGHTS, self.settings)
 
     def plan(self, needs: dict[Case, set[str]]) -> None:
         """Submit what the selected cases will need: for each case, its input families.

@@ -19,7 +19,7 @@ from onnx_conformance.core.errors import (
     WorkerError,
 )
 from onnx_conformance.core.files import PROGRAM, file_digest
-from onnx_conformance.core.spec import ModelSpec, spec_as_data, spec_from_data
+from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.core.text import resembling
 from onnx_conformance.core.worker_messages import DescribedModels
 from onnx_conformance.run.external_artifacts import labelled
@@ -56,7 +56,7 @@ class _Look:
                 "describe",
                 self.limit,
                 files=[place] if isinstance(place, str) else [],
-                pointers=[] if isinstance(place, str) else [place.as_data()],
+                pointers=[] if isinstance(place, str) else [place],
                 wanted=list(self.wanted),
                 weights=self.weights,
                 seed=self.seed,
@@ -152,8 +152,8 @@ def _found(places: Sequence[str | Pointer], look: _Look) -> _Adopted:
             continue
         found.declared += described["names"]
         found.refused.update(described["refused"])
-        specs, modules = map(spec_from_data, described["specs"]), described["modules"]
-        for spec in specs:
+        modules = described["modules"]
+        for spec in described["specs"]:
             _refuse_namesakes(imported, spec.framework, modules)
             remember(spec.name, [*modules.values(), *(path for path, _ in spec.reads)])
             found.models.append(_registered(spec).name)
@@ -182,7 +182,7 @@ def _described_files(
     with closing(ProcessWorkerClient(BACKEND)) as worker:  # it starts again after one that ends it
         for pointer in pointers:
             try:
-                specs += map(spec_from_data, look.at(pointer, worker)["specs"])
+                specs += look.at(pointer, worker)["specs"]
             except UsageError as error:
                 reasons[pointer.name] = str(error)
     if reasons and (refused is None or not specs):
@@ -266,9 +266,9 @@ _SEEN: dict[str, dict[Path, str]] = {}
 
 
 def adopted_data() -> list[dict[str, Any]]:
-    """The models that were adopted here, as another process can register them without a look."""
+    """The models that were adopted here, for another process to register without a look."""
     return [
-        {"spec": spec_as_data(MODELS[name]), "sources": {str(p): d for p, d in seen.items()}}
+        {"spec": MODELS[name], "sources": {str(p): d for p, d in seen.items()}}
         for name, seen in _SEEN.items()
         if name in MODELS
     ]
@@ -277,7 +277,7 @@ def adopted_data() -> list[dict[str, Any]]:
 def adopt_data(models: Iterable[dict[str, Any]]) -> None:
     """Register what another process has looked at: its :func:`adopted_data`."""
     for model in models:
-        spec = _registered(spec_from_data(model["spec"]))
+        spec = _registered(model["spec"])
         _SEEN[spec.name] = {Path(path): digest for path, digest in model["sources"].items()}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import os
+import shutil
 import sys
 import tempfile
 import warnings
@@ -81,9 +81,10 @@ class ProcessWorkerClient:
         self._channel: Any = None
         self._closed = False
         self._process: psutil.Process | None = None
-        descriptor, log = tempfile.mkstemp(prefix=f"conformance-{kind.replace(':', '.')}-")
-        os.close(descriptor)
-        self._log = Path(log)
+        prefix = f"conformance-{kind.replace(':', '.')}-"
+        self._folder = Path(tempfile.mkdtemp(prefix=prefix))  # what a killed worker leaves
+        self._log = self._folder / self._folder.name
+        self._log.touch()
 
     @property
     def process(self) -> psutil.Process | None:
@@ -150,7 +151,7 @@ class ProcessWorkerClient:
     def close(self) -> None:
         self._closed = True
         self._discard()
-        self._log.unlink(missing_ok=True)
+        shutil.rmtree(self._folder, ignore_errors=True)
 
     def _receive(self, method: str, limit: float) -> Any:
         channel = self._open_channel()

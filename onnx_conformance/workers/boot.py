@@ -19,6 +19,7 @@ def _boot(channel: Any, package: str, folder: str, kind: str, threads: int, log:
     descriptor = os.open(log, os.O_WRONLY | os.O_APPEND)
     os.dup2(descriptor, 2)  # last words go to a file, chatter not to the terminal
     os.close(descriptor)
+    os.environ["CONFORMANCE_SCRATCH"] = os.path.dirname(log)
     os.environ["OMP_NUM_THREADS"] = str(threads)
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
     os.environ["KERAS_BACKEND"] = "tensorflow"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +16,9 @@ from onnx_conformance.core.arrays import Arrays, Outputs
 from onnx_conformance.core.carries import in_a_row
 from onnx_conformance.core.compute_modes import EPSILONS, FLOAT32, FLOAT64, REPLICAS, compute_mode
 from onnx_conformance.core.errors import CapabilityMissing
-from onnx_conformance.core.native_request import (
-    Description,
-    ModelRequest,
-    NativeChanged,
-    NativeRequest,
-    axes_of,
-    specs_of,
-)
+from onnx_conformance.core.native_request import Description, NativeChanged, NativeRequest
 from onnx_conformance.core.plain_outputs import arrays_of, coded
-from onnx_conformance.core.spec import STATIC_BATCH
+from onnx_conformance.core.spec import STATIC_BATCH, ModelSpec
 from onnx_conformance.core.traces import NativeTensorRecord
 from onnx_conformance.inputs.batch_layout import first_call
 from onnx_conformance.inputs.recipes import Recipe
@@ -44,11 +37,11 @@ class NativeBackend(Stopwatch, ABC):
     """
 
     @abstractmethod
-    def prepare(self, model: ModelRequest, path: str) -> Description:
-        """Build the model, calibrate it if it must be, and write its weights to ``path``.
+    def prepare(self, request: NativeRequest) -> Description:
+        """Build the model, calibrate it if it must be, and write its weights to their file.
 
         Returns:
-            What the judge must know of it. ``path`` (npz) holds an array a tensor by its name.
+            What the judge must know of it. The file (npz) holds an array a tensor by its name.
         """
 
     @abstractmethod
@@ -67,8 +60,8 @@ class NativeBackend(Stopwatch, ABC):
 
         What the model carries, each call gets as the one before gave it; the first has it already.
         """
-        dtypes = {name: dtype for name, _, dtype in request["model"]["inputs"]}
-        carries = request["model"]["carries"]
+        dtypes = {spec.name: spec.dtype for spec in request.model.inputs}
+        carries = request.model.carries
         states = [] if mode == FLOAT64 else [old for _, old in carries]
 
         def answer(inputs: Outputs) -> Arrays:
@@ -112,7 +105,7 @@ class NativeBackend(Stopwatch, ABC):
         Raises:
             NativeChanged: native answers otherwise after the export.
         """
-        model, inputs = request["model"], example(request["model"])
+        model, inputs = request.model, example(request.model)
         exported = self._exported(request, inputs)
         before = self.run(request, FLOAT32, [inputs])
         load_object(function)(*exported, model, opset, options, Path(path))
@@ -169,29 +162,28 @@ def refuse_change(before: list[Arrays], after: list[Arrays]) -> None:
                 )
 
 
-def build(request: ModelRequest) -> Any:
+def build(request: NativeRequest) -> Any:
     """Call the model's builder; what it returns beside the model, such as examples, is dropped."""
-    builder = load_object(request["builder"])
-    model = call_builder(builder, request["arguments"], request["weights"] == "pretrained")
+    builder = load_object(request.model.builder)
+    model = call_builder(builder, request.model.arguments, request.pretrained)
     return model[0] if isinstance(model, tuple) else model
 
 
-def call_builder(builder: Any, arguments: list[str], pretrained: bool) -> Any:
+def call_builder(builder: Any, arguments: Sequence[str], pretrained: bool) -> Any:
     """Call a builder, with ``pretrained`` where it takes that argument."""
     if "pretrained" in inspect.signature(builder).parameters:
         return builder(*arguments, pretrained=pretrained)
     return builder(*arguments)
 
 
-def example(request: ModelRequest) -> Arrays:
+def example(model: ModelSpec) -> Arrays:
     """Uniform inputs within their domains, by name, in the layout of the model.
 
     Two samples, or as many as it takes, and symbolic axes of middling size: a size of 1 invites
     exporters to specialise.
     """
-    group = request["group"]
-    recipe = Recipe("uniform", batch=group or STATIC_BATCH)
-    return first_call(recipe, specs_of(request), axes_of(request), group)
+    recipe = Recipe("uniform", batch=model.group or STATIC_BATCH)
+    return first_call(recipe, model.inputs, model.axes, model.group)
 
 
 def perturbed(name: str, array: NDArray[Any], mode: str) -> NDArray[Any]:
@@ -210,21 +202,22 @@ def perturbed(name: str, array: NDArray[Any], mode: str) -> NDArray[Any]:
     return product
 
 
-def named_outputs(request: ModelRequest, results: Iterable[NDArray[Any]]) -> Arrays:
+def named_outputs(model: ModelSpec, results: Iterable[NDArray[Any]]) -> Arrays:
     """A model's outputs by name, in the order of its spec, texts as codes.
 
     Raises:
         ValueError: as many as the spec names are wanted.
     """
     found = [array for result in results for array in arrays_of(result)]
-    if len(found) != len(request["outputs"]):
+    names = [spec.name for spec in model.outputs]
+    if len(found) != len(names):
         raise ValueError(
-            f"model '{request['name']}' returned {len(found)} outputs, "
-            f"its spec names {len(request['outputs'])}: {request['outputs']}"
+            f"model '{model.name}' returned {len(found)} outputs, "
+            f"its spec names {len(names)}: {names}"
         )
-    return dict(zip(request["outputs"], map(coded, found), strict=True))
+    return dict(zip(names, map(coded, found), strict=True))
 
 
-def input_names(model: ModelRequest) -> list[str]:
+def input_names(model: ModelSpec) -> list[str]:
     """The spec's names of the model's inputs, in order."""
-    return [name for name, _, _ in model["inputs"]]
+    return [spec.name for spec in model.inputs]

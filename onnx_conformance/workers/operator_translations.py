@@ -6,13 +6,14 @@ Where a route lacks a translation, the export fails with one line that names it.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from onnx_conformance.core.custom_operators import PAGE, CustomOperators, operators_of
 from onnx_conformance.core.errors import CapabilityMissing, ConformanceError, UsageError
+from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.workers.server import load_object
 
 WITHOUT_HANDLERS = ("tf2onnx_saved_model", "keras_export")  # a command line, and Keras' own
@@ -30,9 +31,9 @@ class MissingTranslation(ConformanceError):
     """A route met an operator that it cannot write; the message names it and what to add."""
 
 
-def operators_in(request: Mapping[str, Any]) -> CustomOperators:
+def operators_in(model: ModelSpec) -> CustomOperators:
     """The custom operators of the model's builder."""
-    return operators_of(load_object(request["builder"]), request["arguments"])
+    return operators_of(load_object(model.builder), model.arguments)
 
 
 def translation_table(operators: CustomOperators) -> dict[Any, Any] | None:
@@ -175,9 +176,9 @@ def handlers(operators: CustomOperators) -> dict[str, Any]:
     return {"custom_op_handlers": known, "extra_opset": opsets or None}
 
 
-def refuse_handlers(request: Mapping[str, Any], route: str) -> None:
+def refuse_handlers(model: ModelSpec, route: str) -> None:
     """Raise CapabilityMissing if the model needs handlers, which ``route`` cannot take."""
-    if operators_in(request).tf2onnx:
+    if operators_in(model).tf2onnx:
         raise CapabilityMissing(
             f"{route} takes no custom operator handlers; use tf2onnx_keras or tf2onnx_function"
         )

@@ -9,7 +9,7 @@ import numpy as np
 
 from onnx_conformance.core.arrays import Array, Arrays, digest_arrays
 from onnx_conformance.core.compute_modes import compute_mode
-from onnx_conformance.core.native_request import Description, ModelRequest, NativeRequest
+from onnx_conformance.core.native_request import Description, NativeRequest
 from onnx_conformance.core.plain_outputs import is_maps
 from onnx_conformance.core.spec import TensorSpec
 from onnx_conformance.inputs.recipes import Inputs
@@ -37,9 +37,9 @@ class PythonBackend(NativeBackend):
     def __init__(self, threads: int) -> None:
         self._held: tuple[str, Any] | None = None
 
-    def prepare(self, model: ModelRequest, path: str) -> Description:
-        """Write no weights to ``path`` (npz)."""
-        np.savez(path)
+    def prepare(self, request: NativeRequest) -> Description:
+        """Write a file without weights."""
+        np.savez(request.weights)
         return {"digest": digest_arrays({}), "batch_norms": [], "unused": [], "names": []}
 
     def run(self, request: NativeRequest, mode: str, input_sets: list[Arrays]) -> list[Arrays]:
@@ -50,8 +50,8 @@ class PythonBackend(NativeBackend):
         """
         if compute_mode(mode).precision != "float32":
             raise ValueError(f"a plain callable is not computed in {mode}")
-        model, names = request["model"], input_names(request["model"])
-        call = self._call(model)
+        model, names = request.model, input_names(request.model)
+        call = self._call(request)
         return [
             named_outputs(
                 model, leaves(call([perturbed(n, np.array(inputs[n]), mode) for n in names]))
@@ -61,14 +61,15 @@ class PythonBackend(NativeBackend):
 
     def timed_call(self, form: str, inputs: Arrays, *, request: NativeRequest) -> TimedCall:
         """The call of the function."""
-        model, call = request["model"], self._call(request["model"])
+        model, call = request.model, self._call(request)
         arrays = [np.array(inputs[name]) for name in input_names(model)]
         return TimedCall(lambda: call(arrays), lambda result: named_outputs(model, leaves(result)))
 
-    def _call(self, model: ModelRequest) -> Callable[[Sequence[Array]], Any]:
+    def _call(self, request: NativeRequest) -> Callable[[Sequence[Array]], Any]:
         """The function of inputs in the order of the model's spec."""
-        if self._held is None or self._held[0] != model["builder"]:
-            self._held = (model["builder"], build(model))
+        model = request.model
+        if self._held is None or self._held[0] != model.builder:
+            self._held = (model.builder, build(request))
         function = self._held[1]
         convention = convention_of(function, input_names(model))
         return lambda arrays: convention(function, arrays)

@@ -22,33 +22,31 @@ class ToyBackend(NativeBackend):
     def __init__(self, threads):
         pass
 
-    def prepare(self, model, path):
-        weights = build(model)
-        np.savez(path, **weights)
+    def prepare(self, request):
+        weights = build(request)
+        np.savez(request.weights, **weights)
         return {"digest": digest_arrays(weights), "batch_norms": [], "unused": [], "names": []}
 
     def run(self, request, mode, input_sets):
-        model = request["model"]
-        return [named_outputs(model, [_answer(model, mode, each)]) for each in input_sets]
+        return [named_outputs(request.model, [_answer(request, mode, one)]) for one in input_sets]
 
     def timed_call(self, form, inputs, *, request):
-        model = request["model"]
         return TimedCall(
-            lambda: _answer(model, "float32", inputs), lambda array: named_outputs(model, [array])
+            lambda: _answer(request, "float32", inputs),
+            lambda array: named_outputs(request.model, [array]),
         )
 
     def export(self, request, function, opset, options, path):
-        model = request["model"]
-        load_object(function)(build(model), model, opset, path)
+        load_object(function)(build(request), request.model, opset, path)
 
 
-def _answer(model, mode, inputs):
+def _answer(request, mode, inputs):
     dtype = np.float64 if mode == "float64" else np.float32
     weights = {
         name: perturbed(name, array, mode if mode != "float64" else "float32")
-        for name, array in build(model).items()
+        for name, array in build(request).items()
     }
-    array = inputs[input_names(model)[0]].astype(dtype)
+    array = inputs[input_names(request.model)[0]].astype(dtype)
     for layer in (0, 1):
         matrix, bias = weights[f"{layer}.weight"], weights[f"{layer}.bias"]
         array = array @ matrix.astype(dtype) + bias.astype(dtype)
@@ -56,19 +54,19 @@ def _answer(model, mode, inputs):
     return array
 
 
-def export(weights, request, opset, path):
+def export(weights, spec, opset, path):
     """Write the layers as two Gemm nodes."""
-    (name, shape, _), output = request["inputs"][0], request["outputs"][0]
+    taken, given = spec.inputs[0], spec.outputs[0]
     nodes = [
-        helper.make_node("Gemm", [name, "0.weight", "0.bias"], ["hidden"]),
+        helper.make_node("Gemm", [taken.name, "0.weight", "0.bias"], ["hidden"]),
         helper.make_node("Relu", ["hidden"], ["rectified"]),
-        helper.make_node("Gemm", ["rectified", "1.weight", "1.bias"], [output]),
+        helper.make_node("Gemm", ["rectified", "1.weight", "1.bias"], [given.name]),
     ]
     graph = helper.make_graph(
         nodes,
         "toy",
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)],
-        [helper.make_tensor_value_info(output, TensorProto.FLOAT, request["output_shapes"][0])],
+        [helper.make_tensor_value_info(taken.name, TensorProto.FLOAT, taken.shape)],
+        [helper.make_tensor_value_info(given.name, TensorProto.FLOAT, given.shape)],
         [numpy_helper.from_array(array, key) for key, array in weights.items()],
     )
     opsets = [helper.make_opsetid("", opset)]

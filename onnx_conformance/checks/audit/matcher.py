@@ -47,7 +47,7 @@ class WeightMatcher:
         self.computed.find(self.initializers, self.matches, self.formats)
         self._match_kernels(names, uses)
         self._link_folded_constants()
-        self._match_vectors(uses)
+        self._match_vectors(names, uses)
 
     def by_native(self) -> dict[str, list[WeightMatch]]:
         """The matches by the native tensors that they are made from."""
@@ -116,7 +116,7 @@ class WeightMatcher:
                 self.computed.folded(match)
                 self.matches.setdefault(name, []).append(match)
 
-    def _match_vectors(self, uses: Mapping[str, Use]) -> None:
+    def _match_vectors(self, names: NativeNames, uses: Mapping[str, Use]) -> None:
         by_size: dict[tuple[int, Format], VectorCandidates | None] = {}
         for name, found in self.unexplained():
             key = found.size, self.formats.of(name, found)
@@ -126,7 +126,8 @@ class WeightMatcher:
             if known is None:
                 continue
             indexed = indexed_of(name, uses)
-            match = explain_vector(name, found, known, self._weights, key[1], indexed)
+            named = names.modules_named(labels_of(name, uses))
+            match = explain_vector(name, found, known, self._weights, key[1], indexed, named)
             if match is not None:
                 self._add(match)
 

@@ -57,6 +57,9 @@ def finding_beside(
             same = "name and shape" if found.shape == array.shape else "name and size"
             note = f"same {same}, other values (another training or seed?)"
             return replace(missing, initializer=name, note=note)
+        if _holds_all(array, found, formats.of(name, found)):
+            note = f"all of its values stand in '{name}', which holds others, too"
+            return replace(missing, status="untraced", initializer=name, note=note)
         if _is_moved(native, array, found, folds, formats.of(name, found)):
             note = "it holds most of the tensor's values, but not all"
             return Finding(native, "differs", name, array.size, note=note)
@@ -64,6 +67,14 @@ def finding_beside(
     more = f" and {len(leftovers) - _SHOWN} more" * (len(leftovers) > _SHOWN)
     note = f"{NOTHING_RESEMBLES}; {shown}{more} have no explanation"
     return replace(missing, status="untraced", note=note)
+
+
+def _holds_all(array: Array, found: Array, form: Format) -> bool:
+    """Whether the native tensor is a part of what was found, such as the rows of a longer table."""
+    held = form.held(array)
+    if found.size <= array.size or array.size < _FEW or held.dtype != found.dtype:
+        return False
+    return bool(np.isin(_values(held), _values(found)).all())
 
 
 def _is_moved(native: str, array: Array, found: Array, folds: Sequence[Fold], form: Format) -> bool:

@@ -23,6 +23,7 @@ from onnx_conformance.core.arrays import Array
 _NEAR = 2.0**-6  # relative to the terms' magnitude
 _MOST = 0.5
 _FEW = 2
+_MOST_OF_NEUTRAL = 7 / 8  # of zeros or ones, which a table of the model's own may have many of
 
 
 @dataclass(frozen=True)
@@ -58,9 +59,15 @@ class VectorCandidates:
         self.magnitude = np.stack([item.magnitude for item in items])
         self.limits = np.array([[item.tolerance.limit(item.role)] for item in items])
         self.eps = np.array([[item.tolerance.eps] for item in items])
+        self.neutral = np.array([item.role == "copy" and _neutral(item) for item in items])
         channels = self.expected.shape[1:]
         tiny = (np.ravel(item.tolerance.tiny) for item in items)
         self.tiny = np.stack([np.broadcast_to(each, channels) for each in tiny])
+
+
+def _neutral(item: VectorCandidate) -> bool:
+    """Whether a vector changes nothing when added or multiplied, and so need not be in a file."""
+    return item.expected[0] in (0, 1) and bool(np.all(item.expected == item.expected[0]))
 
 
 def vector_candidates(
@@ -91,12 +98,16 @@ def explain_vector(
     weights: Mapping[str, Array],
     form: Format,
     indexed: Collection[int] = (),
+    named: Collection[str] = (),
 ) -> WeightMatch | None:
     """The best explanation of initialiser ``found`` by one candidate, or None.
 
-    Along an axis that is ``indexed``, order counts.
+    A constant vector is near many things: it must match exactly where it matches. Zeros and ones,
+    which a file need not hold, must be found in most places, unless ``found`` bears their name.
 
-    A constant vector is near many things: it must match exactly where it matches.
+    Args:
+        indexed: axes along which order counts.
+        named: native tensors whose names the graph gives ``found``.
     """
     values = found.reshape(-1).astype(np.float64)
     units = deviations(known.expected, known.magnitude, values, known.eps, known.tiny)
@@ -104,6 +115,9 @@ def explain_vector(
     near = np.abs(values - known.expected) <= _NEAR * known.magnitude
     matched = np.count_nonzero(within, axis=1)
     alike = matched if np.all(values == values[0]) else np.count_nonzero(near, axis=1)
+    for row in np.flatnonzero(known.neutral & (matched < _MOST_OF_NEUTRAL * values.size)).tolist():
+        if known.items[row].natives[0] not in named:
+            alike[row] = 0
     best = int(np.lexsort((matched, alike))[-1])
     if alike[best] < max(_MOST * values.size, min(_FEW, values.size)):
         return None

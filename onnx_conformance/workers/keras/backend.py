@@ -15,12 +15,8 @@ from onnx_conformance.core.arrays import Arrays, digest_arrays
 from onnx_conformance.core.compute_modes import compute_mode
 from onnx_conformance.core.errors import CapabilityMissing
 from onnx_conformance.core.native_constants import ConstantRecord, Values, write_constants
-from onnx_conformance.core.native_request import (
-    Description,
-    ModelRequest,
-    NativeRequest,
-    must_calibrate,
-)
+from onnx_conformance.core.native_request import Description, NativeRequest
+from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.core.traces import NativeTensorRecord
 from onnx_conformance.workers.keras.introspect import (
     KerasNativeModel,
@@ -31,7 +27,7 @@ from onnx_conformance.workers.keras.introspect import (
     gradients,
     public_names,
 )
-from onnx_conformance.workers.keras.private import self_test
+from onnx_conformance.workers.keras.private import keep_generated_code_together, self_test
 from onnx_conformance.workers.native import (
     NativeBackend,
     example,
@@ -54,22 +50,24 @@ class KerasBackend(NativeBackend):
         tf.config.threading.set_intra_op_parallelism_threads(threads)
         tf.config.threading.set_inter_op_parallelism_threads(threads)
         self_test()
+        keep_generated_code_together()
         self._key: tuple[str, str] | None = None
         self._natives: dict[str, KerasNativeModel] = {}
         self._arrays: dict[str, Arrays] = {}
 
-    def prepare(self, model: ModelRequest, path: str) -> Description:
+    def prepare(self, request: NativeRequest) -> Description:
         """Describes also what the model computes from its variables alone."""
+        model, path = request.model, request.weights
         self._hold(None)
-        native = build_float32(model)
-        if must_calibrate(model):
+        native = build_float32(request)
+        if request.calibrated:
             from onnx_conformance.workers.keras.calibrate import calibrate
 
-            calibrate(native.model, model["inputs"][0][1], model["seed"])
+            calibrate(native.model, model.inputs[0].shape, request.seed)
         arrays = {name: variable.numpy() for name, variable in native.variables.items()}
         np.savez(path, **arrays)
         native.loaded = "float32"
-        self._hold((model["name"], path))
+        self._hold((model.name, path))
         self._natives["float32"] = native
         norms = batch_norms(native.model, native.variables)
         records, values = _constants(native, arrays, model)
@@ -87,9 +85,9 @@ class KerasBackend(NativeBackend):
         parsed = compute_mode(mode)
         if parsed.device:
             raise CapabilityMissing(f"Keras is run on the processor, not on {parsed.device}")
-        forward = self._variant(request, mode).computing(parsed, request.get("approximation"))
+        forward = self._variant(request, mode).computing(parsed, request.approximation)
         with _graph_as_written():
-            return [_forward(forward, request["model"], inputs) for inputs in input_sets]
+            return [_forward(forward, request.model, inputs) for inputs in input_sets]
 
     def _gradients(
         self, request: NativeRequest, names: list[str], input_sets: list[Arrays]
@@ -106,7 +104,7 @@ class KerasBackend(NativeBackend):
         from onnx_conformance.workers.keras.timing import make_timed_call
 
         native = self._variant(request, "float32")
-        return make_timed_call(form, native.model, request["model"], inputs)
+        return make_timed_call(form, native.model, request.model, inputs)
 
     def trace(
         self, request: NativeRequest, modes: list[str], inputs: Arrays, folder: str
@@ -116,20 +114,20 @@ class KerasBackend(NativeBackend):
 
         natives = (self._variant(request, mode) for mode in modes)
         with _graph_as_written():
-            return trace(natives, inputs, input_names(request["model"]), Path(folder))
+            return trace(natives, inputs, input_names(request.model), Path(folder))
 
     def _variant(self, request: NativeRequest, mode: str) -> KerasNativeModel:
-        model, weights = request["model"], request["weights"]
-        if self._key != (model["name"], weights):
-            self._hold((model["name"], weights))
+        key = request.model.name, request.weights
+        if self._key != key:
+            self._hold(key)
         dtype = "float64" if mode == "float64" else "float32"
         if dtype not in self._natives:
             make = build_float64 if dtype == "float64" else build_float32
-            self._natives[dtype] = make(model)
+            self._natives[dtype] = make(request)
         native = self._natives[dtype]
         if native.loaded != mode:
             native.loaded = ""  # should an assignment fail half-way, the weights are of no model
-            assign(native.variables, self._weights(weights, mode))
+            assign(native.variables, self._weights(request.weights, mode))
             native.loaded = mode
         return native
 
@@ -170,7 +168,7 @@ def _unread(native: KerasNativeModel) -> list[str]:
 
 
 def _constants(
-    native: KerasNativeModel, arrays: Arrays, model: ModelRequest
+    native: KerasNativeModel, arrays: Arrays, model: ModelSpec
 ) -> tuple[list[ConstantRecord], dict[str, Values]]:
     """What the model computes from its variables alone; empty where that is not known."""
     from onnx_conformance.workers.keras.constants import constants_of
@@ -193,7 +191,7 @@ def _tensors(forward: Any, input_set: Arrays) -> list[Any]:
     return [tf.constant(input_set[spec.name], dtype=spec.dtype) for spec in specs]
 
 
-def _forward(forward: Any, model: ModelRequest, input_set: Arrays) -> Arrays:
+def _forward(forward: Any, model: ModelSpec, input_set: Arrays) -> Arrays:
     try:
         outputs = forward(*_tensors(forward, input_set))
         return named_outputs(model, (tensor.numpy() for tensor in outputs))

@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from onnx_conformance.core.spec import STATIC_BATCH
+from onnx_conformance.core.spec import STATIC_BATCH, ModelSpec
 from onnx_conformance.workers.native import input_names
 from onnx_conformance.workers.operator_translations import (
     handlers,
@@ -26,63 +26,67 @@ if TYPE_CHECKING:
     from onnx_conformance.workers.keras.calling_convention import KerasCall
 
 
-def _flat_signature(request: Any, options: dict[str, bool]) -> list[Any]:
+def _flat_signature(spec: ModelSpec, options: dict[str, bool]) -> list[Any]:
     """One TensorSpec for each input; its name becomes the name in the file."""
     from onnx_conformance.workers.keras.introspect import tensor_specs
 
-    return tensor_specs(request, None if options["dynamic_batch"] else STATIC_BATCH)
+    return tensor_specs(spec, None if options["dynamic_batch"] else STATIC_BATCH)
 
 
-def _called(model: Any, example: Any, request: Any) -> KerasCall:
+def _called(model: Any, example: Any, spec: ModelSpec) -> KerasCall:
     """How the model takes its inputs, which one call shows."""
     from onnx_conformance.workers.keras.calling_convention import KerasCall
 
-    call = KerasCall(model, input_names(request))
+    call = KerasCall(model, input_names(spec))
     call(example)
     return call
 
 
-def _model_signature(model: Any, example: Any, request: Any, options: dict[str, bool]) -> list[Any]:
+def _model_signature(
+    model: Any, example: Any, spec: ModelSpec, options: dict[str, bool]
+) -> list[Any]:
     """The signature of the model itself: as many arguments as it takes."""
-    specs = _flat_signature(request, options)
-    return _called(model, example, request).arguments(specs)
+    specs = _flat_signature(spec, options)
+    return _called(model, example, spec).arguments(specs)
 
 
-def _functional(model: Any, example: Any, request: Any) -> Any:
+def _functional(model: Any, example: Any, spec: ModelSpec) -> Any:
     """``model`` called inside a functional ``keras.Model`` with inputs of its own."""
     import keras
 
     inputs = [
-        keras.Input([None if isinstance(dim, str) else dim for dim in shape[1:]], dtype=dtype)
-        for _, shape, dtype in request["inputs"]
+        keras.Input(
+            [None if isinstance(dim, str) else dim for dim in one.shape[1:]], dtype=one.dtype
+        )
+        for one in spec.inputs
     ]
     whole = inputs[0] if len(inputs) == 1 else inputs
-    return keras.Model(whole, model(*_called(model, example, request).arguments(inputs)))
+    return keras.Model(whole, model(*_called(model, example, spec).arguments(inputs)))
 
 
 def tf2onnx_keras(
-    model: Any, example: Any, request: Any, opset: int, options: dict[str, bool], path: Path
+    model: Any, example: Any, spec: ModelSpec, opset: int, options: dict[str, bool], path: Path
 ) -> None:
     """``tf2onnx.convert.from_keras``. Outputs get the names of the model's last layers."""
     import tf2onnx
 
     if options["functional"]:
-        model, specs = _functional(model, example, request), _flat_signature(request, options)
+        model, specs = _functional(model, example, spec), _flat_signature(spec, options)
         signature = specs if len(specs) == 1 else [specs]
     else:
-        signature = _model_signature(model, example, request, options)
+        signature = _model_signature(model, example, spec, options)
     tf2onnx.convert.from_keras(
         model,
         input_signature=signature,
         opset=opset,
         output_path=str(path),
-        **handlers(operators_in(request)),
+        **handlers(operators_in(spec)),
     )
     refuse_unknown(path, "tf2onnx_keras")
 
 
 def tf2onnx_function(
-    model: Any, example: Any, request: Any, opset: int, options: dict[str, bool], path: Path
+    model: Any, example: Any, spec: ModelSpec, opset: int, options: dict[str, bool], path: Path
 ) -> None:
     """``tf2onnx.convert.from_function`` on a ``tf.function`` that names the outputs.
 
@@ -94,30 +98,30 @@ def tf2onnx_function(
 
     from onnx_conformance.workers.keras.introspect import call_model
 
-    signature = _flat_signature(request, options)
+    signature = _flat_signature(spec, options)
 
-    call = _called(model, example, request)
+    call = _called(model, example, spec)
+    names = [output.name for output in spec.outputs]
 
     def forward(*inputs: Any) -> dict[str, Any]:
-        results = call_model(call, inputs, request["outputs"])
-        return dict(zip(request["outputs"], results, strict=True))
+        return dict(zip(names, call_model(call, inputs, names), strict=True))
 
     made, _ = tf2onnx.convert.from_function(
         tf.function(forward, input_signature=signature),
         input_signature=signature,
         opset=opset,
-        **handlers(operators_in(request)),
+        **handlers(operators_in(spec)),
     )
     by_name = {output.name: output for output in made.graph.output}
-    if set(by_name) == set(request["outputs"]):
+    if set(by_name) == set(names):
         del made.graph.output[:]
-        made.graph.output.extend(by_name[name] for name in request["outputs"])
+        made.graph.output.extend(by_name[name] for name in names)
     onnx.save(made, path)
     refuse_unknown(path, "tf2onnx_function")
 
 
 def tf2onnx_saved_model(
-    model: Any, example: Any, request: Any, opset: int, options: dict[str, bool], path: Path
+    model: Any, example: Any, spec: ModelSpec, opset: int, options: dict[str, bool], path: Path
 ) -> None:
     """``model.export``, then ``python -m tf2onnx.convert --saved-model``, the command line.
 
@@ -125,12 +129,14 @@ def tf2onnx_saved_model(
     dict (https://github.com/tensorflow/tensorflow/issues/48157). It calls the outputs ``output_0``,
     ``output_1``, which the command line renames in that order.
     """
-    refuse_handlers(request, "tf2onnx_saved_model")
-    signature = _model_signature(model, example, request, options)
+    refuse_handlers(spec, "tf2onnx_saved_model")
+    signature = _model_signature(model, example, spec, options)
     with tempfile.TemporaryDirectory() as folder:
         model.export(folder, format="tf_saved_model", verbose=False, input_signature=signature)
         arguments = ["--saved-model", folder, "--output", str(path), "--opset", str(opset)]
-        _command_line([*arguments, "--rename-outputs", ",".join(request["outputs"])])
+        _command_line(
+            [*arguments, "--rename-outputs", ",".join(output.name for output in spec.outputs)]
+        )
     refuse_unknown(path, "tf2onnx_saved_model")
 
 
@@ -148,15 +154,15 @@ def _command_line(arguments: list[str]) -> None:
 
 
 def keras_export(
-    model: Any, example: Any, request: Any, opset: int, options: dict[str, bool], path: Path
+    model: Any, example: Any, spec: ModelSpec, opset: int, options: dict[str, bool], path: Path
 ) -> None:
     """``keras.Model.export(format="onnx")``. Outputs are called ``Identity:0`` and so on."""
-    refuse_handlers(request, "keras_export")
+    refuse_handlers(spec, "keras_export")
     model.export(
         str(path),
         format="onnx",
         verbose=False,
         opset_version=opset,
-        input_signature=_model_signature(model, example, request, options),
+        input_signature=_model_signature(model, example, spec, options),
     )
     refuse_unknown(path, "keras_export")

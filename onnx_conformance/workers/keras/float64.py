@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from onnx_conformance.workers.keras.rebuild import (
@@ -15,6 +16,16 @@ from onnx_conformance.workers.keras.rebuild import (
 
 _NARROW = (tf.float16, tf.bfloat16, tf.float32)
 _TYPES = frozenset(kind.as_datatype_enum for kind in _NARROW)
+# Operators on images with their channels first or last, and which input is the image.
+_IMAGE_FIRST = {
+    "AvgPool": 0,
+    "Conv2D": 0,
+    "Conv2DBackpropInput": 2,
+    "Conv3D": 0,
+    "Conv3DBackpropInputV2": 2,
+    "DepthwiseConv2dNative": 0,
+    "MaxPool": 0,
+}
 _WIDER = dict.fromkeys(_TYPES, tf.float64.as_datatype_enum)
 
 
@@ -24,7 +35,8 @@ def with_kernels(forward: Any) -> Any:
 
 
 def _written_out(operation: Any, inputs: list[Any]) -> list[Any]:
-    return [WRITTEN_OUT[operation.type](operation, inputs)]
+    written = _channels_moved if _channels_first(operation) else WRITTEN_OUT[operation.type]
+    return [written(operation, inputs)]
 
 
 def widened(forward: Any) -> Any:
@@ -61,9 +73,11 @@ def _widened(tensor: Any) -> Any:
 
 
 def _is_narrow(operation: Any) -> bool:
-    """Whether the operator names a narrow floating type: for what it takes, gives or keeps."""
+    """Whether the operator takes, gives or keeps a narrow floating type."""
     values = operation.node_def.attr.values()
-    return any(a.type in _TYPES or _TYPES.intersection(a.list.type) for a in values)
+    return any(t.dtype in _NARROW for t in (*operation.inputs, *operation.outputs)) or any(
+        a.type in _TYPES or _TYPES.intersection(a.list.type) for a in values
+    )
 
 
 def _wide(operation: Any, inputs: list[Any]) -> list[Any]:
@@ -71,7 +85,7 @@ def _wide(operation: Any, inputs: list[Any]) -> list[Any]:
     if operation.type == "Const" and operation.outputs[0].dtype in _NARROW:
         value = tf.make_ndarray(operation.get_attr("value"))
         return [tf.constant(value.astype("float64"))]
-    if operation.type in WRITTEN_OUT:
+    if operation.type in WRITTEN_OUT or _channels_first(operation):
         return _written_out(operation, inputs)
     if operation.type == "ResourceGather":
         handle, indices = inputs
@@ -90,11 +104,55 @@ def _wide(operation: Any, inputs: list[Any]) -> list[Any]:
             other.type = _WIDER[value.type]
         for place, kind in enumerate(value.list.type):
             other.list.type[place] = _WIDER.get(kind, kind)
-    return [_widened(tensor) for tensor in created(operation, inputs, attributes)]
+    try:
+        return [_widened(tensor) for tensor in created(operation, inputs, attributes)]
+    except (TypeError, ValueError):  # it is not defined in float64, as NonMaxSuppressionV3
+        narrow = [
+            tf.cast(tensor, old.dtype) for tensor, old in zip(inputs, operation.inputs, strict=True)
+        ]
+        return [_widened(tensor) for tensor in copied(operation, narrow)]
 
 
 def _lacks_kernel(operation: Any) -> bool:
-    return operation.type in WRITTEN_OUT and operation.outputs[0].dtype == tf.float64
+    unknown = operation.type in WRITTEN_OUT or _channels_first(operation)
+    return unknown and operation.outputs[0].dtype == tf.float64
+
+
+def _channels_first(operation: Any) -> bool:
+    """Whether it is a convolution or a pooling that TensorFlow's CPU has channels last only."""
+    order = operation.node_def.attr["data_format"].s if operation.type in _IMAGE_FIRST else b""
+    return order.startswith(b"NC")
+
+
+def _channels_moved(operation: Any, inputs: list[Any]) -> Any:
+    """The operator with channels last, between two transpositions.
+
+    Its vectors of a number an axis (strides, dilations, a window's or an image's size) are put in
+    that order; explicit paddings have two numbers an axis.
+    """
+    rank = operation.outputs[0].shape.rank
+    last = [0, *range(2, rank), 1]
+    place, inputs = _IMAGE_FIRST[operation.type], list(inputs)
+    inputs[place] = tf.transpose(inputs[place], last)
+    if operation.type.endswith(("BackpropInput", "BackpropInputV2")):
+        sizes = inputs[0]
+        inputs[0] = tf.gather(sizes, last) if sizes.shape[0] == rank else sizes
+    attributes = {k: v for k, v in operation.node_def.attr.items() if not k.startswith("_")}
+    for key in ("strides", "dilations", "ksize", "explicit_paddings"):
+        values = list(attributes[key].list.i) if key in attributes else []
+        if values:
+            pairs = np.reshape(values, (rank, -1))[last]
+            attributes[key] = type(attributes[key])()
+            attributes[key].list.i.extend(int(value) for value in pairs.ravel())
+    attributes["data_format"] = type(attributes["data_format"])(
+        s=b"NHWC" if rank == 4 else b"NDHWC"
+    )
+    if "T" in attributes:
+        attributes["T"] = type(attributes["T"])(type=inputs[place].dtype.as_datatype_enum)
+    [result] = created(operation, inputs, attributes)
+    moved = tf.transpose(result, [0, rank - 1, *range(1, rank - 1)])
+    moved.set_shape(operation.outputs[0].shape)
+    return moved
 
 
 def _pool3d(operation: Any, inputs: list[Any], pool: Any) -> Any:

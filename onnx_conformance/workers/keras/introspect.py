@@ -12,15 +12,15 @@ import tensorflow as tf
 
 from onnx_conformance.core.arrays import Arrays
 from onnx_conformance.core.compute_modes import ComputeMode
-from onnx_conformance.core.native_request import BatchNormRecord, ModelRequest, axes_of, specs_of
+from onnx_conformance.core.native_request import BatchNormRecord, NativeRequest
 from onnx_conformance.core.plain_outputs import TEXT
-from onnx_conformance.core.spec import BATCH_NAMES, MIDDLE, TensorSpec, sizes_of
+from onnx_conformance.core.spec import BATCH_NAMES, MIDDLE, ModelSpec, TensorSpec, sizes_of
 from onnx_conformance.workers.keras.calling_convention import KerasCall
 from onnx_conformance.workers.keras.float64 import narrow_in, widened, with_kernels
 from onnx_conformance.workers.keras.precision import rounded
 from onnx_conformance.workers.keras.private import every_policy_in_float64, layers_of
 from onnx_conformance.workers.keras.replicas import as_replica
-from onnx_conformance.workers.native import Approximation, build, input_names
+from onnx_conformance.workers.native import Approximation, build, example, input_names
 
 
 @dataclass
@@ -62,23 +62,21 @@ def call_model(call: KerasCall, inputs: Sequence[Any], names: list[str]) -> list
     return list(keras.tree.flatten(result))
 
 
-def tensor_specs(model: ModelRequest, batch: int | None, dtype: str | None = None) -> list[Any]:
+def tensor_specs(model: ModelSpec, batch: int | None, dtype: str | None = None) -> list[Any]:
     """The inputs as ``tf.TensorSpec``, with ``batch`` in place of symbolic dimensions.
 
     Args:
         batch: None leaves every symbolic axis open but for a batch that the model fixes.
         dtype: what floating inputs become; None leaves them as the spec has them.
     """
-    sizes = sizes_of(axes_of(model), MIDDLE)
+    sizes = sizes_of(model.axes, MIDDLE)
     return [
         tf.TensorSpec(
-            spec.concrete(batch, sizes)
-            if batch
-            else [_open(d, model["group"]) for d in spec.shape],
+            spec.concrete(batch, sizes) if batch else [_open(d, model.group) for d in spec.shape],
             _kind(spec, dtype),
             name=spec.name,
         )
-        for spec in specs_of(model)
+        for spec in model.inputs
     ]
 
 
@@ -96,12 +94,12 @@ def _open(dim: Any, group: int) -> int | None:
     return None if isinstance(dim, str) else int(dim)
 
 
-def build_float32(request: ModelRequest) -> KerasNativeModel:
+def build_float32(request: NativeRequest) -> KerasNativeModel:
     """The model itself."""
     return _build(request, "float32")
 
 
-def build_float64(request: ModelRequest) -> KerasNativeModel:
+def build_float64(request: NativeRequest) -> KerasNativeModel:
     """The oracle: the model built anew, since Keras fixes a layer's precision at its creation.
 
     A model whose code casts to float32, or names it, or resizes images, which TensorFlow does in
@@ -126,7 +124,7 @@ def build_float64(request: ModelRequest) -> KerasNativeModel:
     return native
 
 
-def _twin(request: ModelRequest) -> KerasNativeModel:
+def _twin(request: NativeRequest) -> KerasNativeModel:
     """The model built with every layer in float64.
 
     The policy decides the layers' precision, floatx that of the model's inputs and of the
@@ -144,7 +142,7 @@ def _twin(request: ModelRequest) -> KerasNativeModel:
         keras.config.set_floatx(floatx)
         keras.config.set_dtype_policy(policy)
     outputs = {f"output {index}": tensor for index, tensor in enumerate(traced.outputs)}
-    _refuse_narrow(request["name"], {**native.variables, **outputs})
+    _refuse_narrow(request.model.name, {**native.variables, **outputs})
     return native
 
 
@@ -159,24 +157,22 @@ def _refuse_narrow(name: str, parts: dict[str, Any]) -> None:
         )
 
 
-def _build(request: ModelRequest, dtype: str) -> KerasNativeModel:
+def _build(request: NativeRequest, dtype: str) -> KerasNativeModel:
     keras.utils.clear_session()  # else layer names count on, and the weights' keys with them
-    keras.utils.set_random_seed(request["seed"])
+    keras.utils.set_random_seed(request.seed)
     policy = keras.config.dtype_policy()
     model = build(request)
     keras.config.set_dtype_policy(policy)  # which a builder may have left another
-    call = KerasCall(model, input_names(request))
+    names = [spec.name for spec in request.model.outputs]
+    call = KerasCall(model, input_names(request.model))
     if not model.built:
-        zeros = [
-            tf.zeros(spec.shape, spec.dtype)
-            for spec in tensor_specs(request, request["group"] or 1, dtype)
-        ]
-        call_model(call, zeros, request["outputs"])
+        drawn, specs = example(request.model), tensor_specs(request.model, None, dtype)
+        call_model(call, [tf.constant(drawn[s.name], s.dtype) for s in specs], names)
 
     def forward(*inputs: Any) -> list[Any]:
-        return call_model(call, inputs, request["outputs"])
+        return call_model(call, inputs, names)
 
-    traced = tf.function(forward, input_signature=tensor_specs(request, None, dtype))
+    traced = tf.function(forward, input_signature=tensor_specs(request.model, None, dtype))
     return KerasNativeModel(model, traced, _named_variables(model))
 
 

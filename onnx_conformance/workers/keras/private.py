@@ -7,6 +7,8 @@ A version of Keras that keeps one of these otherwise is named when the worker st
 from __future__ import annotations
 
 import contextlib
+import os
+import tempfile
 from collections.abc import Iterator
 from typing import Any
 
@@ -46,6 +48,14 @@ def every_policy_in_float64() -> Iterator[None]:
         yield
     finally:
         policies.get = known
+
+
+def keep_generated_code_together() -> None:
+    """Have TensorFlow write the code that AutoGraph makes of functions where the judge removes it.
+
+    TensorFlow removes these files of the temporary folder at its exit, and a worker is killed.
+    """
+    tempfile.tempdir = os.environ.get("CONFORMANCE_SCRATCH")
 
 
 def self_test() -> None:

@@ -13,6 +13,7 @@ import numpy as np
 
 from onnx_conformance.core.arrays import Arrays, digest_arrays
 from onnx_conformance.core.domains import Real, default_domain
+from onnx_conformance.core.plain_outputs import as_text
 from onnx_conformance.core.spec import BATCH_NAMES, TensorSpec
 from onnx_conformance.inputs.recipes import Inputs
 from onnx_conformance.workers.built_model import (
@@ -24,11 +25,14 @@ from onnx_conformance.workers.built_model import (
 )
 from onnx_conformance.workers.keras.calling_convention import KerasCall
 from onnx_conformance.workers.keras.precision import exact_outputs
-from onnx_conformance.workers.keras.private import layers_of
+from onnx_conformance.workers.keras.private import keep_generated_code_together, layers_of
 
 
 class KerasModels(UserModels):
     """Sequential, functional and subclassed models."""
+
+    def __init__(self) -> None:
+        keep_generated_code_together()
 
     def owns(self, model: Any) -> bool:
         return isinstance(model, keras.Model)
@@ -109,7 +113,7 @@ def _answer(model: Any, input_set: Inputs) -> tuple[Arrays, Callable[..., list[A
     """The named outputs, and the call that gives them in that order."""
     call = KerasCall(model, list(input_set))
     result = call([np.array(array) for array in input_set.values()])
-    found = [np.asarray(tensor) for tensor in _outputs(result)]
+    found = [as_text(np.asarray(tensor)) for tensor in _outputs(result)]
     if _is_flat(result):
         return dict(zip(sorted(result), found, strict=True)), lambda *i: _outputs(call(i))
     labels = tuple(getattr(model, "output_names", None) or ())

@@ -22,8 +22,9 @@ from onnx_conformance.core.errors import CapabilityMissing
 from onnx_conformance.core.files import file_digest
 from onnx_conformance.core.graph_weights import constant_outputs
 from onnx_conformance.core.native_constants import write_constants
-from onnx_conformance.core.native_request import Description, ModelRequest, NativeRequest
+from onnx_conformance.core.native_request import Description, NativeRequest
 from onnx_conformance.core.onnx_file import complaint_of, external_files, inspect, load_model
+from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.core.store import key_of
 from onnx_conformance.core.traces import NativeTensorRecord
 from onnx_conformance.workers.native import (
@@ -57,15 +58,15 @@ class OnnxBackend(NativeBackend):
         self._path: Path | None = None
         self._opened: dict[str, Compute] = {}  # by compute mode
 
-    def prepare(self, model: ModelRequest, path: str) -> Description:
-        """Write the file's weights to ``path`` (npz): see :mod:`.weights`."""
-        path_of_file = self._file(model)
-        loaded = load_model(path_of_file)
+    def prepare(self, request: NativeRequest) -> Description:
+        """Write the file's weights (npz): see :mod:`.weights`."""
+        path = self._file(request)
+        loaded = load_model(path)
         arrays = read_weights(loaded)
-        np.savez(path, **arrays)  # type: ignore[arg-type] # its stub's **kwds
+        np.savez(request.weights, **arrays)  # type: ignore[arg-type] # its stub's **kwds
         names = [value.name for value in (*loaded.graph.input, *loaded.graph.output)]
         constants, values = constants_of(loaded)
-        write_constants(path, values)
+        write_constants(request.weights, values)
         return {
             "digest": digest_arrays(arrays),
             "batch_norms": batch_norms_of(loaded, arrays),
@@ -73,18 +74,18 @@ class OnnxBackend(NativeBackend):
             "names": names,
             "constants": constants,
             "constant_outputs": constant_outputs(loaded),
-            "declared": {t["name"]: t["shape"] for t in inspect(path_of_file)["outputs"]},
-            "complaint": complaint_of(path_of_file),
+            "declared": {t["name"]: t["shape"] for t in inspect(path)["outputs"]},
+            "complaint": complaint_of(path),
         }
 
     def run(self, request: NativeRequest, mode: str, input_sets: list[Arrays]) -> list[Arrays]:
         """Runs in float32 by ONNX Runtime, in float64 by ``onnx.reference``."""
-        model, compute = request["model"], self._function(request, mode)
+        model, compute = request.model, self._function(request, mode)
         return [named_outputs(model, compute(inputs)) for inputs in input_sets]
 
     def timed_call(self, form: str, inputs: Arrays, *, request: NativeRequest) -> TimedCall:
         """Runs the file as it is written, without graph optimisation."""
-        model, compute = request["model"], self._function(request, "float32")
+        model, compute = request.model, self._function(request, "float32")
         arrays = {name: np.array(inputs[name]) for name in input_names(model)}
         return TimedCall(lambda: compute(arrays), lambda result: named_outputs(model, result))
 
@@ -94,29 +95,27 @@ class OnnxBackend(NativeBackend):
         """See :mod:`.trace`."""
         from onnx_conformance.workers.onnx.trace import trace
 
-        path, by_runtime = self._file(request["model"]), _operators(request["model"])
-        graphs = (_graph_at(path, mode, request.get("approximation")) for mode in modes)
+        path, by_runtime = self._file(request), _operators(request.model)
+        graphs = (_graph_at(path, mode, request.approximation) for mode in modes)
         return trace(graphs, inputs, Path(folder), by_runtime)
 
-    def _file(self, model: ModelRequest) -> Path:
-        path = Path(build(model))
+    def _file(self, request: NativeRequest) -> Path:
+        path = Path(build(request))
         if path != self._path:
             self._path, self._opened = path, {}
         return path
 
     def _function(self, request: NativeRequest, mode: str) -> Compute:
-        path = self._file(request["model"])
+        path = self._file(request)
         if mode not in self._opened:
-            chosen = _operators(request["model"]) if mode == "float64" else ()
-            self._opened[mode] = open_at(
-                path, mode, self._threads, chosen, request.get("approximation")
-            )
+            chosen = _operators(request.model) if mode == "float64" else ()
+            self._opened[mode] = open_at(path, mode, self._threads, chosen, request.approximation)
         return self._opened[mode]
 
 
-def _operators(model: ModelRequest) -> list[Operator]:
-    """The operators that ONNX Runtime's kernels compute in float64, of a request's texts."""
-    pairs = (text.partition(":") for text in model.get("kernels", []))
+def _operators(model: ModelSpec) -> list[Operator]:
+    """The operators that ONNX Runtime's kernels compute in float64, of a spec's texts."""
+    pairs = (text.partition(":") for text in model.kernels)
     return [(domain, kind) for domain, _, kind in pairs]
 
 

@@ -82,7 +82,8 @@ def with_batch(shapes: Mapping[str, Sequence[Dim]]) -> dict[str, list[Dim]]:
     """The shapes with their batch axis called so.
 
     It is the first with ``batch`` in its name; without one, the first axis where that is open and
-    no other axis of an input that has one; where it has a size, an axis of the batch's name.
+    no other axis of an input that has one; where it has a size, an axis of the batch's name. Of
+    several such names it is the one that every input has, if one is: steps come first then.
     """
     own = {name: _named_batch(dims) for name, dims in shapes.items()}
     others = {
@@ -95,6 +96,13 @@ def with_batch(shapes: Mapping[str, Sequence[Dim]]) -> dict[str, list[Dim]]:
         OPEN_AXIS,
         *others,
     }
+    named = [
+        {dim for dim in dims if isinstance(dim, str)} - {OPEN_AXIS} for dims in shapes.values()
+    ]
+    common = firsts.intersection(*filter(None, named))
+    if len(firsts) > 1 and len(common) == 1:
+        others |= firsts - common
+        firsts = common
     found = {}
     for name, dims in shapes.items():
         batch = own[name]

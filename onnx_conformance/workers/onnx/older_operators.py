@@ -20,6 +20,7 @@ from onnx_conformance.workers.onnx.recurrent import gru, lstm, rnn
 from onnx_conformance.workers.onnx.windows import (
     average_pool,
     conv,
+    deform_conv,
     global_max_pool,
     max_pool,
 )
@@ -265,6 +266,7 @@ DEFINITIONS: dict[tuple[str, str], tuple[Version, ...]] = {
     ("", "Upsample"): (Version(7, 8, upsample_7), Version(9, 9, resize_10)),
     ("", "Resize"): (Version(10, 10, resize_10),),
     ("", "Conv"): (Version(1, LATEST, conv),),
+    ("", "DeformConv"): (Version(19, LATEST, deform_conv),),
     ("", "MaxPool"): (Version(1, LATEST, max_pool),),
     ("", "AveragePool"): (Version(7, LATEST, average_pool),),
     ("", "GlobalMaxPool"): (Version(1, LATEST, global_max_pool),),

@@ -1,4 +1,4 @@
-"""Conv, MaxPool and AveragePool of ONNX, in any number of dimensions, in the dtype of their inputs.
+"""Conv, DeformConv and pools of ONNX, in any number of dimensions, in the dtype of their inputs.
 
 ``onnx.reference`` loops over groups and windows, which takes minutes on networks of ordinary size,
 and knows no 1-dimensional GlobalMaxPool. Equations: https://onnx.ai/onnx/operators/.
@@ -132,6 +132,66 @@ def conv(
     y = np.matmul(rows, columns).swapaxes(2, 3).reshape(batch, w.shape[0], *places)
     result: Array = y if b is None else y + b.reshape(-1, *[1] * spatial)
     return result
+
+
+def deform_conv(
+    x: Array,
+    w: Array,
+    offset: Array,
+    b: Array | None = None,
+    mask: Array | None = None,
+    dilations: Sizes = None,
+    group: int = 1,
+    kernel_shape: Sizes = None,
+    offset_group: int = 1,
+    pads: Sizes = None,
+    strides: Sizes = None,
+) -> Array:
+    """Conv whose kernel's points are moved by ``offset``, in two spatial dimensions.
+
+    Args:
+        offset: (batch, offset_group x kernel points x (row, column), rows, columns).
+        mask: (batch, offset_group x kernel points, rows, columns), a factor of each point.
+    """
+    windows = _windows(x.shape[2:], w.shape[2:], strides, dilations, pads, "NOTSET")
+    batch, channels, places = x.shape[0], x.shape[1], offset.shape[2:]
+    points = math.prod(windows.kernel)
+    moved = offset.reshape(batch, offset_group, points, 2, *places)
+    kernel = np.indices(windows.kernel).reshape(2, points, 1, 1)
+    at = []  # (batch, offset_group, points, rows, columns): the row, and the column, of each point
+    for axis, grid in enumerate(np.indices(places)):
+        fixed = kernel[axis] * windows.dilations[axis] - windows.before[axis]
+        at.append(moved[:, :, :, axis] + fixed + grid * windows.strides[axis])
+    shared = x.reshape(batch, offset_group, channels // offset_group, *x.shape[2:])
+    seen = _bilinear(shared, *at)  # (batch, offset_group, channels of it, points, rows, columns)
+    if mask is not None:
+        seen = seen * mask.reshape(batch, offset_group, 1, points, *places)
+    rows = seen.reshape(batch, group, channels // group * points, math.prod(places))
+    y = np.matmul(w.reshape(group, w.shape[0] // group, -1), rows)
+    y = y.reshape(batch, w.shape[0], *places)
+    result: Array = y if b is None else y + b.reshape(-1, 1, 1)
+    return result
+
+
+def _bilinear(x: Array, row: Array, column: Array) -> Array:
+    """(batch, group, channels, *of ``row``): x there, and 0 beyond its edges.
+
+    Args:
+        x: (batch, group, channels, height, width).
+        row: (batch, group, *places), as ``column``.
+    """
+    height, width = x.shape[3:]
+    batch, group = np.ogrid[: x.shape[0], : x.shape[1]]
+    ahead = (..., *[np.newaxis] * (row.ndim - 2))
+    result = np.zeros((*row.shape, x.shape[2]), x.dtype)
+    for r, c in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        i, j = np.floor(row) + r, np.floor(column) + c
+        share = (1 - abs(row - i)) * (1 - abs(column - j))
+        inside = (i >= 0) & (i < height) & (j >= 0) & (j < width)
+        places = [np.where(inside, one, 0).astype(np.intp) for one in (i, j)]
+        values = x[batch[ahead], group[ahead], :, places[0], places[1]]
+        result += np.where(inside, share, 0)[..., np.newaxis] * values
+    return np.moveaxis(result, -1, 2)
 
 
 def max_pool(

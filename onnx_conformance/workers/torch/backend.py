@@ -16,15 +16,8 @@ from numpy.typing import NDArray
 from onnx_conformance.core.arrays import Arrays, digest_arrays
 from onnx_conformance.core.compute_modes import FLOAT32, ComputeMode, compute_mode
 from onnx_conformance.core.native_constants import write_constants
-from onnx_conformance.core.native_request import (
-    Description,
-    ModelRequest,
-    NativeRequest,
-    axes_of,
-    must_calibrate,
-    specs_of,
-)
-from onnx_conformance.core.spec import STATIC_BATCH, Preprocessing
+from onnx_conformance.core.native_request import Description, NativeRequest
+from onnx_conformance.core.spec import STATIC_BATCH, ModelSpec, Preprocessing
 from onnx_conformance.core.ties import OPEN
 from onnx_conformance.core.traces import NativeTensorRecord
 from onnx_conformance.inputs.recipes import Recipe
@@ -90,22 +83,23 @@ class TorchBackend(NativeBackend):
         self._as_built: AsBuilt | None = None  # of the float32 variant
         self._choosing: set[str] = set()  # models that may answer positions
 
-    def prepare(self, model: ModelRequest, path: str) -> Description:
+    def prepare(self, request: NativeRequest) -> Description:
         """Describe also what the module computes of its parameters alone, and those it ignores."""
-        torch.manual_seed(model["seed"])
-        module = evaluated(checked(build(model)))
+        model, path = request.model, request.weights
+        torch.manual_seed(request.seed)
+        module = evaluated(checked(build(request)))
         names = list(inspect.signature(module.forward).parameters)
         in_order(module, input_names(model))
-        if must_calibrate(model):
+        if request.calibrated:
             from onnx_conformance.workers.torch.calibrate import calibrate
 
-            calibrate(module, model["inputs"][0][1], model["seed"])
+            calibrate(module, model.inputs[0].shape, request.seed)
         self._as_built = AsBuilt(module)
         arrays: Arrays = {
             name: weight_array(tensor) for name, tensor in module.state_dict().items()
         }
         np.savez(path, allow_pickle=False, **arrays)
-        self._key, self._variants = (model["name"], path), {"float32": module}
+        self._key, self._variants = (model.name, path), {"float32": module}
         found = _constants(module, model)
         write_constants(path, found.values)
         return {
@@ -116,7 +110,7 @@ class TorchBackend(NativeBackend):
             "constants": list(found.records),
             "batch_statistics": found.batch_statistics,
             "constant_outputs": [
-                name for n, name in enumerate(model["outputs"]) if n in found.constant_outputs
+                spec.name for n, spec in enumerate(model.outputs) if n in found.constant_outputs
             ],
         }
 
@@ -129,7 +123,7 @@ class TorchBackend(NativeBackend):
         module, parsed = self._variant(request, mode), compute_mode(mode)
 
         def answer(inputs: Arrays) -> Arrays:
-            model = request["model"]
+            model = request.model
             with without_gradients(parsed.precision), _computing(request, parsed):
                 found = self._forward(module, model, inputs, parsed)
                 again = functools.partial(self._forward, module, model, inputs, parsed)
@@ -145,18 +139,18 @@ class TorchBackend(NativeBackend):
         with MaskedRowsOtherwise():
             others = super().loop(request, mode, calls)
         return [
-            {**row, **open_between(request["model"], call, row, other)}
+            {**row, **open_between(request.model, call, row, other)}
             for call, row, other in zip(calls, found, others, strict=True)
         ]
 
     def _gradients(
         self, request: NativeRequest, names: list[str], input_sets: list[Arrays]
     ) -> Iterator[Arrays]:
-        module, model = self._copied(request), request["model"]
+        module, model = self._copied(request), request.model
         return gradients(module, names, (as_tensors(model, inputs) for inputs in input_sets))
 
     def _exported(self, request: NativeRequest, inputs: Arrays) -> tuple[Any, Any]:
-        return self._copied(request), as_tensors(request["model"], inputs)
+        return self._copied(request), as_tensors(request.model, inputs)
 
     def preprocess(self, paths: list[str], preprocessing: dict[str, Any]) -> list[NDArray[Any]]:
         """Photographs as torchvision makes them into samples: ``(3, crop, crop)`` float32."""
@@ -168,7 +162,7 @@ class TorchBackend(NativeBackend):
         """See :mod:`.timing`."""
         from onnx_conformance.workers.torch.timing import make_timed_call
 
-        return make_timed_call(form, self._variant(request, "float32"), request["model"], inputs)
+        return make_timed_call(form, self._variant(request, "float32"), request.model, inputs)
 
     def trace(
         self, request: NativeRequest, modes: list[str], inputs: Arrays, folder: str
@@ -184,12 +178,12 @@ class TorchBackend(NativeBackend):
                 with eagerly(), _computing(request, compute_mode(mode)):
                     yield self._variant(request, mode)
 
-        model = request["model"]
+        model = request.model
         tensors = as_tensors(model, inputs)
         return trace(modules(), dict(zip(input_names(model), tensors, strict=True)), Path(folder))
 
     def _variant(self, request: NativeRequest, mode: str) -> torch.nn.Module:
-        key = request["model"]["name"], request["weights"]
+        key = request.model.name, request.weights
         if self._key != key:
             self._key, self._variants = key, {}
         if mode not in self._variants:
@@ -228,12 +222,12 @@ class TorchBackend(NativeBackend):
         if len(plain_parts(native)) < sum(1 for _ in native.modules()):
             return _built(request)  # a copy of TorchScript's loses what its parameters are
         try:
-            return in_order(copied(native, self._as_built), input_names(request["model"]))
+            return in_order(copied(native, self._as_built), input_names(request.model))
         except (TypeError, RuntimeError, NotImplementedError):
             return _built(request)
 
     def _forward(
-        self, module: torch.nn.Module, model: ModelRequest, input_set: Arrays, mode: ComputeMode
+        self, module: torch.nn.Module, model: ModelSpec, input_set: Arrays, mode: ComputeMode
     ) -> Arrays:
         inputs = as_tensors(model, input_set)
         if mode.precision == "float64":
@@ -242,30 +236,29 @@ class TorchBackend(NativeBackend):
             inputs = tuple(tensor.to(mode.device) for tensor in inputs)
         elif mode.precision in STORED:
             inputs = tuple(narrowed_input(tensor, mode.precision) for tensor in inputs)
-        if model["name"] not in self._choosing:
+        if model.name not in self._choosing:
             tensors = tensors_in(module(*inputs))
             if not whole(tensors):
                 return named_outputs(model, map(array_of, tensors))
-            self._choosing.add(model["name"])
+            self._choosing.add(model.name)
         with Choosing() as chosen:
             tensors = tensors_in(module(*inputs))
         found = named_outputs(model, map(array_of, tensors))
-        return {**found, **chosen.beside(model["outputs"], tensors)}
+        return {**found, **chosen.beside([spec.name for spec in model.outputs], tensors)}
 
 
 def _built(request: NativeRequest) -> torch.nn.Module:
     """The float32 model with the weights that ``prepare`` wrote."""
-    model = request["model"]
-    torch.manual_seed(model["seed"])
-    module = in_order(evaluated(checked(build(model))), input_names(model))
-    with np.load(request["weights"]) as arrays:
+    torch.manual_seed(request.seed)
+    module = in_order(evaluated(checked(build(request))), input_names(request.model))
+    with np.load(request.weights) as arrays:
         _load(module, {name: arrays[name] for name in arrays.files})
     return module
 
 
 def _computing(request: NativeRequest, mode: ComputeMode) -> AbstractContextManager[None]:
-    precision = request["model"].get("computes", FLOAT32)
-    return computing(mode, request.get("approximation"), precision)
+    precision = request.model.precision
+    return computing(mode, request.approximation, precision)
 
 
 def _load(module: torch.nn.Module, arrays: Arrays) -> None:
@@ -287,9 +280,9 @@ def checked(module: Any) -> torch.nn.Module:
     return module
 
 
-def as_tensors(model: ModelRequest, inputs: Arrays) -> tuple[torch.Tensor, ...]:
+def as_tensors(model: ModelSpec, inputs: Arrays) -> tuple[torch.Tensor, ...]:
     """The inputs in the order of the model's inputs."""
-    return tuple(tensor_of(inputs[name], dtype) for name, _, dtype in model["inputs"])
+    return tuple(tensor_of(inputs[spec.name], spec.dtype) for spec in model.inputs)
 
 
 def widened(tensor: torch.Tensor) -> torch.Tensor:
@@ -297,13 +290,12 @@ def widened(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.double() if tensor.is_floating_point() else tensor
 
 
-def _constants(module: torch.nn.Module, model: ModelRequest) -> Constants:
+def _constants(module: torch.nn.Module, model: ModelSpec) -> Constants:
     """What the module computes of its parameters alone, by unlike examples.
 
     Nothing of a forward pass that cannot be followed.
     """
-    specs, axes = specs_of(model), axes_of(model)
-    input_sets = [example(model), *(recipe.inputs(specs, axes) for recipe in UNLIKE)]
+    input_sets = [example(model), *(recipe.inputs(model.inputs, model.axes) for recipe in UNLIKE)]
     try:
         return constants_of(module, (as_tensors(model, inputs) for inputs in input_sets))
     except Exception:  # noqa: BLE001 - whatever an operator raises under a dispatch mode

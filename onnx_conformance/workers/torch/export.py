@@ -10,8 +10,7 @@ from typing import Any
 
 import onnx
 
-from onnx_conformance.core.native_request import ModelRequest
-from onnx_conformance.core.spec import BATCH_NAMES, Shape
+from onnx_conformance.core.spec import BATCH_NAMES, ModelSpec, Shape
 from onnx_conformance.workers.operator_translations import (
     operators_in,
     symbolics,
@@ -23,25 +22,22 @@ Options = dict[str, bool]  # of :class:`onnx_conformance.core.case.ExportOptions
 
 
 def torchscript(
-    module: Any, example: Any, request: ModelRequest, opset: int, options: Options, path: Path
+    module: Any, example: Any, model: ModelSpec, opset: int, options: Options, path: Path
 ) -> None:
     """``torch.onnx.export(dynamo=False)``."""
     import torch
 
-    names = [name for name, _, _ in request["inputs"]]
-    shapes = [shape for _, shape, _ in request["inputs"]] + request["output_shapes"]
-    labels = [*names, *request["outputs"]]
-    group = request["group"]
-    axes = {name: _symbolic(shape, group) for name, shape in zip(labels, shapes, strict=True)}
-    with symbolics(operators_in(request)), translation_errors("torch_torchscript", "torchscript"):
+    tensors = (*model.inputs, *model.outputs)
+    axes = {spec.name: _symbolic(spec.shape, model.group) for spec in tensors}
+    with symbolics(operators_in(model)), translation_errors("torch_torchscript", "torchscript"):
         torch.onnx.export(
             module,
             example,
             path,
             dynamo=False,
             opset_version=opset,
-            input_names=names,
-            output_names=request["outputs"],
+            input_names=[spec.name for spec in model.inputs],
+            output_names=[spec.name for spec in model.outputs],
             dynamic_axes=axes if options["dynamic_batch"] else None,
             export_params=options["export_params"],
             do_constant_folding=options["constant_folding"],
@@ -51,12 +47,12 @@ def torchscript(
 
 
 def dynamo(
-    module: Any, example: Any, request: ModelRequest, opset: int, options: Options, path: Path
+    module: Any, example: Any, model: ModelSpec, opset: int, options: Options, path: Path
 ) -> None:
     """``torch.onnx.export(dynamo=True)``."""
     import torch
 
-    shapes = tuple(_symbolic(shape, request["group"]) for _, shape, _ in request["inputs"])
+    shapes = tuple(_symbolic(spec.shape, model.group) for spec in model.inputs)
     with translation_errors("torch_dynamo", "dynamo"):
         torch.onnx.export(
             module,
@@ -64,15 +60,15 @@ def dynamo(
             path,
             dynamo=True,
             opset_version=opset,
-            input_names=[name for name, _, _ in request["inputs"]],
-            output_names=request["outputs"],
+            input_names=[spec.name for spec in model.inputs],
+            output_names=[spec.name for spec in model.outputs],
             dynamic_shapes=shapes if options["dynamic_batch"] else None,
             export_params=options["export_params"],
             # without it a file without weights has no inputs for them either, and does not load
             keep_initializers_as_inputs=not options["export_params"],
             external_data=options["external_data"],
             optimize=options["constant_folding"],
-            custom_translation_table=translation_table(operators_in(request)),
+            custom_translation_table=translation_table(operators_in(model)),
             verbose=False,
         )
 

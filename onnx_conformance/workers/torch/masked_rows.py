@@ -16,7 +16,7 @@ import torch
 from onnx_conformance.core.arrays import Arrays
 from onnx_conformance.core.compute_modes import ComputeMode
 from onnx_conformance.core.domains import Mask
-from onnx_conformance.core.native_request import ModelRequest, specs_of
+from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.core.ties import OPEN, SUFFIXES
 from onnx_conformance.inputs.padding import grown_axes, padded_places
 from onnx_conformance.workers.torch.modes import OperatorMode
@@ -63,7 +63,7 @@ class MaskedRowsOtherwise(OperatorMode):  # type: ignore[no-untyped-call] # of t
 
 
 def left_open(
-    model: ModelRequest,
+    model: ModelSpec,
     known: ComputeMode,
     inputs: Arrays,
     answer: Arrays,
@@ -75,8 +75,8 @@ def left_open(
         known: how the answer was computed; only native itself tells.
         again: computes the answer once more.
     """
-    specs = specs_of(model)
-    if known != ComputeMode() or not any(isinstance(spec.domain, Mask) for spec in specs):
+    masked = any(isinstance(spec.domain, Mask) for spec in model.inputs)
+    if known != ComputeMode() or not masked:
         return {}
     if not _padded(model, inputs, answer):
         return {}
@@ -85,16 +85,15 @@ def left_open(
     return open_between(model, inputs, answer, other) if mode.found else {}
 
 
-def open_between(model: ModelRequest, inputs: Arrays, answer: Arrays, other: Arrays) -> Arrays:
+def open_between(model: ModelSpec, inputs: Arrays, answer: Arrays, other: Arrays) -> Arrays:
     """The padded places of outputs in which two answers differ, by their names and ``OPEN``."""
     padded = _padded(model, inputs, answer)
     found = {name: places & (other[name] != answer[name]) for name, places in padded.items()}
     return {name + OPEN: places for name, places in found.items() if places.any()}
 
 
-def _padded(model: ModelRequest, inputs: Arrays, answer: Arrays) -> Arrays:
-    specs = specs_of(model)
-    shapes = dict(zip(model["outputs"], model["output_shapes"], strict=True))
+def _padded(model: ModelSpec, inputs: Arrays, answer: Arrays) -> Arrays:
+    shapes = {spec.name: spec.shape for spec in model.outputs}
     outputs = {name: array for name, array in answer.items() if not name.endswith(SUFFIXES)}
-    grown = grown_axes(specs, shapes, model["carries"])
-    return padded_places(specs, inputs, shapes, outputs, grown)
+    grown = grown_axes(model.inputs, shapes, model.carries)
+    return padded_places(model.inputs, inputs, shapes, outputs, grown)

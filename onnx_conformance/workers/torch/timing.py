@@ -11,7 +11,7 @@ import torch
 
 from onnx_conformance.core.arrays import Arrays
 from onnx_conformance.core.errors import CapabilityMissing
-from onnx_conformance.core.native_request import ModelRequest
+from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.workers.native import input_names, named_outputs
 from onnx_conformance.workers.stopwatch import TimedCall
 from onnx_conformance.workers.torch.modes import tensors_in
@@ -22,7 +22,7 @@ Prepared = tuple[Callable[..., Any], Tensors]
 
 
 def make_timed_call(
-    form: str, module: torch.nn.Module, model: ModelRequest, input_set: Arrays
+    form: str, module: torch.nn.Module, model: ModelSpec, input_set: Arrays
 ) -> TimedCall:
     """One inference in eval mode without gradients; tensors are made before the clock starts.
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import inspect
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from onnx_conformance.catalog.models import REGISTERED, Declaration, Pointer, zoo_of
 from onnx_conformance.core.errors import UsageError, where
 from onnx_conformance.core.project import project
-from onnx_conformance.core.spec import spec_as_data
+from onnx_conformance.core.spec import ModelSpec
 from onnx_conformance.core.worker_messages import DescribedModels
 from onnx_conformance.workers.import_code import load_code, user_modules
 from onnx_conformance.workers.user_model.describe import specify
@@ -32,7 +31,7 @@ class UserModelBackend:
         self._threads = threads
 
     def describe(
-        self, files: list[str], pointers: list[dict[str, str]], wanted: list[str], weights: str,
+        self, files: list[str], pointers: list[Pointer], wanted: list[str], weights: str,
         seed: int,
     ) -> DescribedModels:  # fmt: skip
         """The models that files register and pointers name.
@@ -46,10 +45,10 @@ class UserModelBackend:
         project().load()  # a model may name a task that its project registers
         names, chosen = _declared(files, wanted)
         for pointer in pointers:
-            chosen.append(_pointed(Pointer(**pointer)))
+            chosen.append(_pointed(pointer))
             names.append(chosen[-1].declaration.name)
         _refuse_twice([each.declaration.name for each in chosen])
-        specs: list[dict[str, Any]] = []
+        specs: list[ModelSpec] = []
         refused: dict[str, str] = {}
         for each in chosen:
             name = each.declaration.name
@@ -64,7 +63,7 @@ class UserModelBackend:
             except Exception as error:  # noqa: BLE001 - the other models of the file are judged
                 refused[name] = _internal_error(name, error)
                 continue
-            specs.append(spec_as_data(spec))
+            specs.append(spec)
         if refused and not specs:
             raise UsageError(next(iter(refused.values())))
         modules = {name: str(path) for name, path in user_modules().items()}

@@ -12,6 +12,7 @@ from onnx_conformance.catalog.frameworks import FRAMEWORKS, Framework
 from onnx_conformance.catalog.models import Declaration
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.spec import TensorSpec
+from onnx_conformance.core.text import cause_of
 from onnx_conformance.workers.built_model import BuiltModel, UserModels
 from onnx_conformance.workers.import_code import line_of
 from onnx_conformance.workers.native import call_builder
@@ -33,8 +34,8 @@ def build(declaration: Declaration, arguments: tuple[str, ...], weights: str, se
         raise
     except (Exception, SystemExit) as error:
         raise UsageError(
-            f"model '{declaration.name}' cannot be built: {type(error).__name__}: {error}"
-            f"{line_of(error)}{_lost(error)}"
+            f"model '{declaration.name}' cannot be built: "
+            f"{cause_of(f'{type(error).__name__}: {error}')}{line_of(error)}{_lost(error)}"
         ) from error
     for framework, models in _imported():
         models.restore(before.get(framework.name))

@@ -304,6 +304,16 @@ def test_a_rescaled_sparse_kernel_is_no_failure() -> None:
     assert statuses(report) == {"k": "rescaled"}
 
 
+def test_zeros_are_damaged_only_where_they_are_named() -> None:
+    """A constant of the model with many zeros is no damaged bias, whose zeros need no place."""
+    zeros, table = {"head.bias": np.zeros(6, np.float32)}, np.array([1, 0, 0, 0, 1, 0], np.float32)
+    report = audit_initializers(zeros, [], {"grid": table}, fold_ulp=FOLD_ULP)
+    assert statuses(report) == {"head.bias": "absorbed"}
+    assert not report.failures
+    report = audit_initializers(zeros, [], {"head.bias": table}, fold_ulp=FOLD_ULP)
+    assert [(f.status, f.mismatched) for f in report.failures] == [("differs", 2)]
+
+
 def test_what_cannot_matter_may_be_dropped() -> None:
     weights = {
         "bn.num_batches_tracked": np.array(7),

@@ -132,6 +132,14 @@ def merged():
     return {"a": first, "b": second}, {"x": second @ first}
 
 
+def test_the_rows_of_a_longer_table_are_left_to_inputs_and_a_damaged_row_is_not():
+    table = RNG.normal(size=(20, 8)).astype(np.float32)
+    native = {"places": table[:12].copy()}
+    assert statuses(judged({"table": table}, [], native)) == {"places": "untraced"}
+    wrong = harmed({"table": table}, "table", (3, 1), 0.5)
+    assert statuses(judged(wrong, [], native)) == {"places": "differs"}
+
+
 def test_a_weight_that_nothing_resembles_beside_something_unexplained_is_untraced():
     native, found = merged()
     report = judged(found, [], native)

@@ -3,7 +3,12 @@
 import numpy as np
 import pytest
 
-from onnx_conformance.checks.closeness import check_allclose, check_top5
+from onnx_conformance.checks.closeness import (
+    absolute_error,
+    check_allclose,
+    check_top5,
+    rank_problem,
+)
 from onnx_conformance.core.budget import Reference
 from onnx_conformance.core.spec import ModelSpec, TensorSpec
 from tests.meta.plain_subject import plain_subject, wide_model
@@ -69,3 +74,11 @@ def test_masked_classes_rank_last_and_tie_with_each_other(order, outcome):
         "m", "torch", (TensorSpec("x", ("batch", 4)),), (TensorSpec("y", ("batch", 6)),), ""
     )
     assert check_top5(plain_subject(model, reference, answer)).outcome == outcome
+
+
+def test_an_answer_without_numbers_ranks_none():
+    """What a condition selects may be nothing."""
+    nothing = {"y": np.zeros((1, 0))}
+    reference = Reference(nothing, nothing, (nothing,))
+    assert absolute_error(reference, "y", 0) == 0.0
+    assert rank_problem(reference, nothing, "y", 0, 0.0) == (None, 0)

@@ -14,9 +14,9 @@ from onnx_conformance.checks.evidence import (
     edge_finding,
 )
 from onnx_conformance.checks.registry import CHECKS
-from onnx_conformance.checks.verdict import unanswered, unless_refused
+from onnx_conformance.checks.verdict import refusal_of, unanswered, unless_refused
 from onnx_conformance.core.case import Case
-from onnx_conformance.core.errors import StageFailure
+from onnx_conformance.core.errors import StageFailure, WorkerDied, WorkerEnded
 from onnx_conformance.core.results import CheckResult, as_edge
 from onnx_conformance.core.spec import ModelSpec, TensorSpec
 from onnx_conformance.inputs.families import malformed, non_finite
@@ -71,6 +71,19 @@ def test_an_edge_finding_tells_what_is_known_of_it():
 
 
 # -- what does not apply ----------------------------------------------------------------------
+
+
+def native_that_ends_by(error):
+    def refuses(inputs):
+        raise StageFailure("native", "it", "exit status -6") from error("Died", "in 'run'")
+
+    return SimpleNamespace(native_refusal=refuses)
+
+
+def test_native_whose_process_ends_refuses_and_one_that_was_killed_does_not():
+    assert refusal_of(native_that_ends_by(WorkerEnded), FEED) == "its process ends (exit status -6)"
+    with pytest.raises(StageFailure):
+        refusal_of(native_that_ends_by(WorkerDied), FEED)
 
 
 def test_what_native_refuses_does_not_apply_and_says_why():

@@ -48,6 +48,28 @@ def test_the_shipped_file_is_valid_and_each_entry_is_narrow():
         assert not one.issue or one.issue.startswith("https://")
 
 
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("3 inputs ['x', 'net/norm/Sub/y:0', 'net/norm/Sqrt/x:0'], expected 1: ['x']", "outside"),
+        ("2 inputs ['x', 'y'], expected 1: ['x']", ""),
+        ("2 inputs ['x:0', 'y:0'], expected 1: ['x:0']", ""),
+        ("tf2onnx_function has no translation of the operator StatefulPartitionedCall", "groups"),
+        ("first wrong at Div 'Div__60' (node 0): error 0 (0x float32's own) before it", "round"),
+        ("first wrong at Div 'net/truediv' (node 9): error 0 (0x float32's own) before it", ""),
+    ],
+)
+def test_tf2onnx_is_named_for_its_own_faults_alone(text, word):
+    case = Case("m", "tf2onnx_function", 18, "cpu")
+    told = [
+        one.fault
+        for one in shipped_faults()
+        if "tf2onnx" in one.versions and one.explains(case, "error_budget", text, ["Div"], 18)
+    ]
+    assert len(told) == bool(word)
+    assert all(word in fault for fault in told)
+
+
 def test_what_is_reported():
     text = str(upstream_faults.UpstreamFault("it is wrong", "do it otherwise", issue="https://x"))
     assert text == "known upstream: it is wrong (https://x); workaround: do it otherwise"

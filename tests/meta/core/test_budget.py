@@ -232,6 +232,21 @@ def test_few_numbers_beside_a_large_one_that_varies_are_judged_in_many_samples_a
         assert any((one.ratios(0) > 1.0).any() for one in scores) == over
 
 
+def test_samples_that_overflow_widen_no_pool():
+    """Exp of large numbers; the others of a whole set are exact, and their share is 0."""
+    exact = np.ones((64, 6))
+    exact[0] = np.inf
+    ref, rule = (
+        Reference(*({"output": exact},) * 2, ({"output": exact},)),
+        PoolRule(4.0, 2.0, 0.1, 0.9, 8.0),
+    )
+    wrong = exact.copy()
+    wrong[1, 0] += 1e-4
+    for answer, over in ((exact, False), (wrong, True)):
+        scores = pooled_scores([(ref, {"output": answer})], LINEAR, rule)
+        assert any((one.ratios(0) > 1.0).any() for one in scores) == over
+
+
 def test_masked_numbers_are_reported():
     assert masked_from(np.array([[-1e9, 1.0, 0.5, 0.0, 2.0, 3.0, -1e9]])) == 4.0
     assert masked_from(np.array([[-1e4 + 1, 1.0, 0.5, 0.2, 2.0, 3.0, -1e4 - 1]])) == 4.0

@@ -12,7 +12,8 @@ from onnx_conformance.core.carries import (
     next_sizes,
 )
 from onnx_conformance.core.errors import UsageError
-from onnx_conformance.core.spec import Axis, ModelSpec, TensorSpec, spec_as_data, spec_from_data
+from onnx_conformance.core.spec import Axis, ModelSpec, TensorSpec
+from onnx_conformance.core.worker_messages import pack, unpack
 
 STATE = ("batch", 4)
 CACHE, GROWN = ("batch", 2, "past", 4), ("batch", 2, "past+new", 4)
@@ -119,4 +120,4 @@ def test_a_past_grows_by_what_is_new():
 
 
 def test_what_is_carried_survives_the_way_between_processes():
-    assert spec_from_data(spec_as_data(decoder())) == decoder()
+    assert unpack(pack(decoder())) == decoder()

@@ -13,6 +13,8 @@ def test_equal_texts_have_equal_codes_and_others_do_not():
     assert texts[0, 1] == texts[1, 0]
     assert len(np.unique(texts)) == 3
     np.testing.assert_array_equal(texts, coded(np.array([["Bern", "Oslo"], ["Oslo", "Björn"]])))
+    encoded = np.array([[b"Bern", b"Oslo"], [b"Oslo", "Björn".encode()]], object)  # TensorFlow's
+    np.testing.assert_array_equal(texts, coded(encoded))
     assert np.asarray(texts, np.float64).astype(np.int64).tolist() == texts.tolist()
 
 

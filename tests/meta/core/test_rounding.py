@@ -15,9 +15,8 @@ from onnx_conformance.core.compute_modes import (
     compute_modes_of,
 )
 from onnx_conformance.core.errors import CapabilityMissing
-from onnx_conformance.core.settings import Settings
+from onnx_conformance.core.native_request import NativeRequest
 from onnx_conformance.inputs.recipes import Recipe
-from onnx_conformance.run.cache_keys import model_request
 from onnx_conformance.run.noise_floor import FLOAT32_NOISE_FLOOR, NoiseFloor, noise_floor_of
 from onnx_conformance.workers.replica_arithmetic import eleven_bits
 
@@ -68,11 +67,11 @@ def answers(tmp_path_factory, worker_of):
     """simple_net and keras_sequential: way -> output on one set of inputs."""
     found = {}
     for name in ("simple_net", "keras_sequential"):
-        model, path = resolve_model(name), tmp_path_factory.mktemp(name) / "weights.npz"
-        request = model_request(model, Settings())
+        model = resolve_model(name)
+        request = NativeRequest(model, str(tmp_path_factory.mktemp(name) / "weights.npz"))
         input_sets = [FEED.inputs(model.inputs, model.axes)]
         worker = worker_of(model.framework)
-        worker.call("prepare", LIMIT, model=request, path=str(path))
+        worker.call("prepare", LIMIT, request=request)
         for one in (
             "float64",
             "float32",
@@ -81,7 +80,7 @@ def answers(tmp_path_factory, worker_of):
             (outputs,) = worker.call(
                 "run",
                 LIMIT,
-                request={"model": request, "weights": str(path)},
+                request=request,
                 mode=one,
                 input_sets=input_sets,
             )
@@ -90,7 +89,7 @@ def answers(tmp_path_factory, worker_of):
             worker.call(
                 "run",
                 LIMIT,
-                request={"model": request, "weights": str(path)},
+                request=request,
                 mode=str(ComputeMode("tf32", device="nowhere")),
                 input_sets=input_sets,
             )

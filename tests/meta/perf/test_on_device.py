@@ -6,9 +6,8 @@ import pytest
 from onnx_conformance.catalog.models import resolve_model
 from onnx_conformance.core.compute_modes import EPSILONS
 from onnx_conformance.core.errors import CapabilityMissing
-from onnx_conformance.core.settings import Settings
+from onnx_conformance.core.native_request import NativeRequest
 from onnx_conformance.inputs.recipes import Recipe
-from onnx_conformance.run.cache_keys import model_request
 from onnx_conformance.run.worker_client import ProcessWorkerClient
 
 pytestmark = pytest.mark.slow
@@ -23,9 +22,8 @@ class Native:
 
     def __init__(self, double, folder):
         self.worker = ProcessWorkerClient(f"tests.meta.device_doubles:{double}")
-        model, path = model_request(MODEL, Settings()), str(folder / "w.npz")
-        self.request = {"model": model, "weights": path}
-        self.ask("prepare", model=model, path=path)
+        self.request = NativeRequest(MODEL, str(folder / "w.npz"))
+        self.ask("prepare", request=self.request)
 
     def ask(self, method, **arguments):
         return self.worker.call(method, LIMIT, **arguments)

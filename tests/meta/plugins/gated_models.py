@@ -72,42 +72,42 @@ def lone_sigmoid(*, pretrained: bool) -> Any:
     return keras.Model(inputs, keras.layers.Activation("sigmoid")(logits - 8.0))
 
 
-def hard_swish(module, example, request, opset, options, path):
+def hard_swish(module, example, spec, opset, options, path):
     from torch import nn
 
     module.stem[2] = nn.Hardswish()
-    torchscript(module, example, request, opset, options, path)
+    torchscript(module, example, spec, opset, options, path)
 
 
-def other_slope(module, example, request, opset, options, path):
+def other_slope(module, example, spec, opset, options, path):
     from torch import nn
 
     module.body[3] = nn.ELU(alpha=1.01)
-    torchscript(module, example, request, opset, options, path)
+    torchscript(module, example, spec, opset, options, path)
 
 
-def lost_bias(module, example, request, opset, options, path):
+def lost_bias(module, example, spec, opset, options, path):
     import torch
 
     with torch.no_grad():
         module.gate[1].bias[5] = 0.0
-    torchscript(module, example, request, opset, options, path)
+    torchscript(module, example, spec, opset, options, path)
 
 
-def keras_hard_swish(model, example, request, opset, options, path):
+def keras_hard_swish(model, example, spec, opset, options, path):
     import keras
 
     layer = model.get_layer("stem")
     kept, layer.activation = layer.activation, keras.activations.hard_swish
-    tf2onnx_function(model, example, request, opset, options, path)
+    tf2onnx_function(model, example, spec, opset, options, path)
     layer.activation = kept
 
 
-def keras_lost_bias(model, example, request, opset, options, path):
+def keras_lost_bias(model, example, spec, opset, options, path):
     bias = model.get_layer("gate").bias
     kept = bias.numpy()
     bias.assign([0.0 if place == 5 else value for place, value in enumerate(kept)])
-    tf2onnx_function(model, example, request, opset, options, path)
+    tf2onnx_function(model, example, spec, opset, options, path)
     bias.assign(kept)
 
 

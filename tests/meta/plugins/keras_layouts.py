@@ -26,7 +26,7 @@ def tiny_nhwc(*, pretrained):
     )
 
 
-def as_nchw(model, example, request, opset, options, path):
+def as_nchw(model, example, spec, opset, options, path):
     """``tf2onnx.convert.from_function`` with ``inputs_as_nchw``."""
     import tensorflow as tf
     import tf2onnx

@@ -30,10 +30,10 @@ def turn(model, name, axis):
 
 
 def spoiled(route):
-    def export(module, example, request, opset, options, path):
-        route(module, example, request, opset, options, path)
+    def export(module, example, spec, opset, options, path):
+        route(module, example, spec, opset, options, path)
         model = onnx.load(path)
-        turn(model, *BACKWARDS[request["name"]])
+        turn(model, *BACKWARDS[spec.name])
         onnx.save(model, path)
 
     return export

@@ -4,14 +4,14 @@ from onnx_conformance.catalog.exporters import EXPORTERS, Exporter
 from onnx_conformance.workers.torch.export import torchscript
 
 
-def yesterday(module, example, request, opset, options, path):
+def yesterday(module, example, spec, opset, options, path):
     """Exports a model of the same architecture with weights of its own."""
     import torch
 
     for part in module.modules():
         if isinstance(part, torch.nn.Linear):
             part.reset_parameters()
-    torchscript(module, example, request, opset, options, path)
+    torchscript(module, example, spec, opset, options, path)
 
 
 EXPORTERS.register(

@@ -21,6 +21,9 @@ CASE = Case("simple_net", "torch_torchscript", 14, "cpu")
 STATIC = Case("simple_net", "torch_torchscript", 14, "cpu", ExportOptions(dynamic_batch=False))
 
 
+NOTHING_MEASURED = {"score": None, "budget": None, "statistics": {}, "divergence": None}
+
+
 def rows_of(counts):
     row = {"outcome": "passed", "compared": 1, "reason": "as it should be"}
     return [{"name": name, **row} for name in counts.elements()]
@@ -62,7 +65,7 @@ def test_cases_stand_in_the_same_order_in_whatever_order_they_were_judged():
         Case("resnet18", "torch_dynamo", 18, "cpu", ExportOptions(export_params=False)),
     ]
     row = {"name": "allclose", "outcome": "passed", "compared": 1, "reason": ""}
-    row |= {"score": None, "budget": None, "statistics": {}, "divergence": None}
+    row |= NOTHING_MEASURED
     run = SimpleNamespace(cases=own)
     orders = [[*own, *brought], [*brought[::-1], *own[::-1]]]
     found = [
@@ -70,6 +73,15 @@ def test_cases_stand_in_the_same_order_in_whatever_order_they_were_judged():
         for order in orders
     ]
     assert found[0] == found[1] == [case.id for case in (*own, *brought)]
+
+
+@pytest.mark.parametrize(("outcome", "worst"), [("edge", 0.5), ("failed", 660.0)])
+def test_the_worst_score_is_of_what_the_verdict_rests_on(outcome, worst):
+    row = {"name": "error_budget", "outcome": "passed", "compared": 1, "reason": ""}
+    row |= NOTHING_MEASURED | {"score": 0.5, "budget": 4.0}
+    other = {**row, "name": "denormals", "outcome": outcome, "score": 660.0}
+    [case] = make_cases(SimpleNamespace(cases=[CASE]), {CASE: [row, other]}, {})
+    assert case["worst_score"] == worst
 
 
 @pytest.mark.parametrize(

@@ -138,6 +138,8 @@ def test_absent_providers_are_one_line_and_other_reasons_are_reported():
     document["totals"]["judged"] = 0  # nothing else was judged: the reason is what is wanted
     (line,) = terminal.absences(document)
     assert "cannot be loaded" in line
+    document["run"]["sentence"] += f" --require cuda: ... ({line.split(': ', 2)[2]})"
+    assert not terminal.absences(document)  # the closing sentence says it
 
 
 def test_the_legend_explains_the_figures_that_are_shown():

@@ -5,7 +5,7 @@ import pytest
 
 from onnx_conformance.core.domains import Integers
 from onnx_conformance.core.spec import ModelSpec, TensorSpec
-from onnx_conformance.inputs.recipes import Recipe
+from onnx_conformance.inputs.recipes import Inputs, Recipe
 from onnx_conformance.run.oracle_check import oracle_problem
 
 X = TensorSpec("x", ("batch", 6))
@@ -65,6 +65,13 @@ def test_weights_that_are_looked_up_are_no_disguise_and_numbers_made_of_them_are
 
     assert problem(lambda x: TABLE[x, 0], inputs=(IDS,), weights={"table": TABLE}) is None
     assert "float32" in problem(rounded, inputs=(IDS,), weights={"table": TABLE})
+
+
+def test_of_texts_weights_are_looked_up_too():
+    model = ModelSpec("m", "torch", (), (TensorSpec("y", ("batch", 1)),), "")
+    texts, found = Inputs({"x": np.array([["red"], ["blue"]], object)}), {"y": TABLE[:2]}
+    weights = {"table": TABLE}
+    assert oracle_problem(model, [texts], [found], lambda: weights, lambda inputs: found) is None
 
 
 def test_an_output_of_another_dtype_is_reported():

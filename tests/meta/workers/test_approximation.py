@@ -1,6 +1,7 @@
 """Functions that runtimes approximate, and means over many terms: no alarm, and no blindness."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -8,10 +9,10 @@ import pytest
 from onnx import TensorProto, helper
 
 from onnx_conformance.catalog.models import resolve_model
-from onnx_conformance.core.settings import Settings
+from onnx_conformance.core.native_request import NativeRequest
 from onnx_conformance.core.tolerances import shipped
 from onnx_conformance.inputs.recipes import Recipe
-from onnx_conformance.run.cache_keys import model_request, outputs_key
+from onnx_conformance.run.cache_keys import outputs_key
 from onnx_conformance.workers.replica_arithmetic import mean_in_order
 from tests.meta.cpu_session import cpu_session
 from tests.meta.running import run_suite
@@ -121,14 +122,17 @@ def test_a_mean_of_no_sample_is_no_sample():
 def without(request, tmp_path_factory, worker_of):
     """Runs a model without approximated functions and means, with and without approximations."""
     model = resolve_model(request.param)
-    asked, path = model_request(model, Settings()), tmp_path_factory.mktemp("w") / "weights.npz"
+    asked = NativeRequest(model, str(tmp_path_factory.mktemp("w") / "weights.npz"))
     worker = worker_of(model.framework)
-    worker.call("prepare", LIMIT, model=asked, path=str(path))
+    worker.call("prepare", LIMIT, request=asked)
     inputs = Recipe("normal", batch=3).inputs(model.inputs)
 
     def run(**approximations):
-        prepared = {"model": asked, "weights": str(path), **approximations}
-        arguments = {"request": prepared, "mode": REPLICA, "input_sets": [inputs]}
+        arguments = {
+            "request": replace(asked, **approximations),
+            "mode": REPLICA,
+            "input_sets": [inputs],
+        }
         return worker.call("run", LIMIT, **arguments)[0]["output"]
 
     return run

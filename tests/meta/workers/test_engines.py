@@ -16,7 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from onnx_conformance.core.domains import Integers
 from onnx_conformance.core.errors import CapabilityMissing, WorkerDied, WorkerError
+from onnx_conformance.core.spec import TensorSpec
 from onnx_conformance.core.worker_messages import pack, unpack
 from onnx_conformance.run.worker_client import InProcessWorkerClient, ProcessWorkerClient
 
@@ -96,6 +98,17 @@ def test_any_dtype_and_shape_survives_the_wire(array):
 )
 def test_plain_values_keep_their_types(value):
     assert unpack(pack(value)) == value
+
+
+def test_a_record_arrives_as_it_was_sent():
+    spec = TensorSpec("x", ("batch", "past+1"), "int64", domain=Integers(0, 9))
+    assert unpack(pack({"specs": [spec]})) == {"specs": [spec]}
+
+
+@pytest.mark.parametrize("name", ["fractions.Fraction", "onnx_conformance.core.spec.size_of"])
+def test_a_message_makes_no_object_but_a_record_of_ours(name):
+    with pytest.raises(TypeError, match="is no record that travels"):
+        unpack(("__record__", *name.rsplit(".", 1), {}))
 
 
 def test_arrays_travel_inside_containers(either):

@@ -163,6 +163,13 @@ def test_a_name_is_the_same_axis_everywhere_and_signs_are_kept_where_they_follow
     assert with_batch(shapes) == {"x": ["batch_size", 3], "state": [2, "batch_size", 5]}
 
 
+def test_of_several_first_axes_the_batch_is_the_one_that_every_input_has():
+    steps_first = {"x": ["steps", "n", 5], "lengths": ["n"]}
+    assert with_batch(steps_first) == {"x": ["steps", "batch_size", 5], "lengths": ["batch_size"]}
+    apart = {"a": ["n", 3], "b": ["m", 3]}  # no axis is common: either may be the batch
+    assert with_batch(apart) == {"a": ["batch_size", 3], "b": ["batch_size", 3]}
+
+
 def test_an_axis_called_batch_is_the_batch_wherever_it_stands():
     shapes = {"x": ["time", "batch", 4], "h": ["batch", 5], "table": ["time", 3], "n": ["?"]}
     assert with_batch(shapes) == {

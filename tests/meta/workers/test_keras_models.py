@@ -2,9 +2,12 @@
 
 import contextlib
 import importlib
+import tempfile
 
 import numpy as np
 import pytest
+
+from onnx_conformance.run.worker_client import ProcessWorkerClient
 
 pytestmark = pytest.mark.slow
 
@@ -175,6 +178,71 @@ def test_images_are_resized_in_float64(keras, method, size, corners):
     assert (np.asarray(exact) != np.asarray(exact).astype(np.float32)).any()
 
 
+def test_images_with_their_channels_first_are_convolved_in_float64(keras):
+    import tensorflow as tf
+
+    from onnx_conformance.workers.keras.float64 import with_kernels
+
+    draw = np.random.default_rng(0).standard_normal
+    image, kernel = draw((2, 3, 9, 7)), draw((3, 2, 3, 4))
+    pads = [[0, 0], [0, 0], [2, 1], [0, 1]]
+
+    def body(x, first):
+        order, steps = ("NCHW", [1, 1, 2, 1]) if first else ("NHWC", [1, 2, 1, 1])
+        padding = pads if first else [pads[0], *pads[2:], pads[1]]
+        y = tf.nn.conv2d(x, kernel, steps, padding, order)
+        y = tf.nn.conv2d_transpose(
+            y, kernel, [2, 3, 10, 7] if first else [2, 10, 7, 3], steps, "SAME", order
+        )
+        y = tf.nn.depthwise_conv2d(y, kernel, [1, 1, 1, 1], "VALID", order)
+        return [tf.nn.max_pool2d(y, 2, 2, "VALID", order)]
+
+    signature = [tf.TensorSpec((None, 3, 9, 7), tf.float64)]
+    forward = tf.function(lambda x: body(x, True), input_signature=signature, autograph=False)
+    [found] = with_kernels(forward)(tf.constant(image))
+    [expected] = body(tf.constant(image.transpose(0, 2, 3, 1)), False)
+    np.testing.assert_allclose(found, np.asarray(expected).transpose(0, 3, 1, 2), rtol=1e-12)
+
+
+def test_an_operator_that_knows_no_float64_is_fed_float32_in_a_rebuilt_graph(keras):
+    import tensorflow as tf
+
+    from onnx_conformance.workers.keras.float64 import widened
+
+    boxes = np.array([[0, 0, 1, 1], [0, 0.01, 1, 1], [0, 0, 0.4, 0.4]], np.float32)
+
+    def body(x):
+        chosen = tf.image.non_max_suppression(x * 2.0, tf.reduce_sum(x, axis=-1), 3, 0.5)
+        return [tf.gather(x, chosen)]
+
+    forward = tf.function(
+        body, input_signature=[tf.TensorSpec((None, 4), tf.float32)], autograph=False
+    )
+    [found] = widened(forward)(tf.constant(boxes, tf.float64))
+    assert found.dtype == tf.float64
+    np.testing.assert_array_equal(found, boxes[[1, 2]])
+
+
+def test_a_subclassed_model_is_built_on_inputs_of_its_domain(keras, monkeypatch):
+    from onnx_conformance.core.domains import Mask
+    from onnx_conformance.core.native_request import NativeRequest
+    from onnx_conformance.core.spec import ModelSpec, TensorSpec
+    from onnx_conformance.workers.keras import introspect
+
+    seen = []
+
+    def call(self, mask):
+        seen.append(np.asarray(mask))
+        return keras.ops.take(mask, keras.ops.sum(mask, axis=1) - 1, axis=1)
+
+    spec = TensorSpec("mask", ("batch", 5), "int32", domain=Mask())
+    outputs = (TensorSpec("output", ("batch", 5), "int32"),)
+    model = ModelSpec(name="m", framework="keras", builder="m:f", inputs=(spec,), outputs=outputs)
+    monkeypatch.setattr(introspect, "build", lambda request: subclassed(keras, call))
+    introspect.build_float32(NativeRequest(model, ""))
+    assert (seen[0][:, 0] == 1).all()
+
+
 def test_a_dict_that_holds_lists_is_as_many_outputs_as_it_has_tensors(keras):
     from onnx_conformance.workers.keras.calling_convention import KerasCall
     from onnx_conformance.workers.keras.introspect import call_model
@@ -208,6 +276,23 @@ def test_outputs_that_nothing_in_half_precision_reaches_are_known(keras):
     declared = Declaration("mixed", mixed, inputs=(TensorSpec("x", ("batch", 4, 6)),))
     found = specify(declared, "m:f", (), "calibrated", 0, threads=None)
     assert (found.computes, found.exact) == ("float16", ("b_single",))
+
+
+def test_code_that_autograph_generates_is_removed_with_the_worker(keras, tmp_path, monkeypatch):
+    import tensorflow as tf
+
+    from onnx_conformance.workers.keras.private import keep_generated_code_together
+
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setenv("CONFORMANCE_SCRATCH", str(tmp_path))
+    keep_generated_code_together()
+    tf.function(lambda x: x + 1 if x > 0 else x)(tf.constant(1.0))
+    assert list(tmp_path.glob("__autograph_generated_file*.py"))
+    worker = ProcessWorkerClient("keras")
+    folder = worker._log.parent
+    assert folder.is_dir()
+    worker.close()
+    assert not folder.exists()
 
 
 def test_tensorflows_message_says_what_is_wrong_without_lines_of_code(keras):

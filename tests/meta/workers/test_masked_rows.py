@@ -7,10 +7,8 @@ import torch
 from onnx_conformance.catalog.models import Declaration
 from onnx_conformance.core.domains import Mask
 from onnx_conformance.core.native_request import NativeRequest
-from onnx_conformance.core.settings import Settings
 from onnx_conformance.core.spec import Axis, TensorSpec
 from onnx_conformance.core.ties import OPEN, choices_in
-from onnx_conformance.run.cache_keys import model_request
 from onnx_conformance.workers.torch.backend import TorchBackend
 from onnx_conformance.workers.torch.masked_rows import MaskedRowsOtherwise
 from onnx_conformance.workers.user_model.describe import specify
@@ -66,14 +64,14 @@ def test_what_was_left_open_is_so_in_the_state_of_later_calls(tmp_path):
     axes = (("past", Axis(0, 9)), ("new", Axis(1, 3)))
     one = Declaration("remembering", Remembering, inputs=inputs, axes=axes)
     spec = specify(one, f"{__name__}:Remembering", (), "calibrated", 0, threads=None)
-    request = model_request(spec, Settings())
-    backend, path = TorchBackend(1), str(tmp_path / "weights.npz")
-    backend.prepare(request, path)
+    request = NativeRequest(spec, str(tmp_path / "weights.npz"))
+    backend = TorchBackend(1)
+    backend.prepare(request)
     x = np.random.default_rng(0).standard_normal((2, 4, 4)).astype(np.float32)
     mask = np.array([[0, 0, 1, 1], [1, 1, 1, 1]])
     past = np.zeros((2, 0, 4), np.float32)
     calls = [{"x": x[:, :3], "past": past, "mask": mask[:, :3]}, {"x": x[:, 3:], "mask": mask}]
-    _, later = backend.loop(NativeRequest(model=request, weights=path), "float32", calls)
+    _, later = backend.loop(request, "float32", calls)
     assert later["present" + OPEN].any(-1).tolist() == [[True, True, False, False], [False] * 4]
     assert "y" + OPEN not in later
 
@@ -101,14 +99,13 @@ def answer(request, tmp_path_factory):
     )
     one = Declaration("windowed", builder, inputs=inputs)
     spec = specify(one, f"{__name__}:{builder.__name__}", (), "calibrated", 0, threads=None)
-    model = model_request(spec, Settings())
-    backend, path = TorchBackend(1), str(tmp_path_factory.mktemp("native") / "weights.npz")
-    backend.prepare(model, path)
+    asked = NativeRequest(spec, str(tmp_path_factory.mktemp("native") / "weights.npz"))
+    backend = TorchBackend(1)
+    backend.prepare(asked)
     x = np.random.default_rng(0).standard_normal((3, 6, 4)).astype(np.float32)
     mask = (np.arange(6) < np.array(LENGTHS)[:, None]).astype(np.int64)
 
     def run(mask, precision="float32"):
-        asked = NativeRequest(model=model, weights=path)
         return backend.run(asked, precision, [{"x": x, "mask": mask}])[0]
 
     return run(mask), run(np.ones_like(mask)), run(mask, "float64")

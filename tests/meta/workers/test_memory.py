@@ -1,9 +1,7 @@
 """Models with memory: what their names say, what is refused, and how a worker loops."""
 
-import json
 import re
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +9,9 @@ import pytest
 from onnx_conformance.catalog.models import Declaration
 from onnx_conformance.core.domains import Bounded
 from onnx_conformance.core.errors import UsageError
-from onnx_conformance.core.spec import Axis, TensorSpec, spec_as_data, spec_from_data
+from onnx_conformance.core.native_request import NativeRequest
+from onnx_conformance.core.spec import Axis, ModelSpec, TensorSpec
+from onnx_conformance.core.worker_messages import pack, unpack
 from onnx_conformance.inputs.loops import loops
 from onnx_conformance.workers.native import NativeBackend
 from onnx_conformance.workers.user_model.describe import _made_up, specify
@@ -106,7 +106,7 @@ def test_a_past_that_grows_by_one_needs_no_mask_to_say_so():
 )
 def test_the_first_of_several_calls_gets_the_state_that_the_spec_gives(initial, rows):
     spec = spec_of(total, X, TensorSpec("state", ("batch", 3), initial=initial))
-    assert spec_from_data(json.loads(json.dumps(spec_as_data(spec)))) == spec
+    assert unpack(pack(spec)) == spec
     begin, used, alone = loops(spec, 0).values()
     for loop in (begin, alone):
         fed = loop.calls[0]["state"]
@@ -148,7 +148,7 @@ def test_a_given_past_lies_within_its_axis():
 class Adding(NativeBackend):
     """Its state is a sum; in float64 it keeps more of it than float32 has."""
 
-    def prepare(self, model, path):
+    def prepare(self, request):
         raise NotImplementedError
 
     def timed_call(self, form, inputs, *, request):
@@ -161,8 +161,10 @@ class Adding(NativeBackend):
 
 @pytest.mark.parametrize(("mode", "exact"), [("float32", False), ("float64", True)])
 def test_each_compute_mode_goes_on_with_its_own_state(mode, exact):
-    tensors = [("x", (1,), "float32"), ("state", (1,), "float32")]
-    request: Any = {"model": {"inputs": tensors, "carries": [("sum", "state")]}}
+    inputs = (TensorSpec("x", (1,)), TensorSpec("state", (1,)))
+    sums = (TensorSpec("sum", (1,)),)
+    model = ModelSpec("adding", "toy", inputs, sums, "a:b", carries=(("sum", "state"),))
+    request = NativeRequest(model, "weights.npz")
     calls = [{"x": np.ones(1)} for _ in range(3)]
     calls[0]["state"] = np.full(1, 2.0**30 + 1.0)
     found = Adding().loop(request, mode, calls)

@@ -88,6 +88,12 @@ OLD = {
         "Conv", (noise(2, 4, 7, 6), noise(6, 2, 3, 2), noise(6)), 11,
         {"group": 2, "dilations": [2, 1], "pads": [1, 0, 2, 1], "strides": [1, 2]},
     ),
+    "DeformConv": (
+        "DeformConv",
+        (noise(2, 4, 7, 6), noise(6, 2, 3, 2), noise(2, 24, 4, 6, seed=1), noise(6),
+         positive(2, 12, 4, 6)), 19,
+        {"group": 2, "offset_group": 2, "pads": [1, 0, 2, 1], "strides": [2, 1]},
+    ),
     "ConstantOfShape, by default": ("ConstantOfShape", (np.int64([2, 3]),), 11, {}),
     "Gelu": ("Gelu", (X,), 17, {"domain": "com.microsoft"}),
     "FastGelu": ("FastGelu", (X, noise(4)), 17, {"domain": "com.microsoft"}),

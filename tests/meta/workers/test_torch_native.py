@@ -7,12 +7,11 @@ import pytest
 
 from onnx_conformance.core.compute_modes import REPLICAS
 from onnx_conformance.core.domains import Choice
-from onnx_conformance.core.settings import Settings
+from onnx_conformance.core.native_request import NativeRequest
 from onnx_conformance.core.spec import ModelSpec, TensorSpec
 from onnx_conformance.core.ties import CANDIDATES, answered
 from onnx_conformance.core.tolerances import shipped
 from onnx_conformance.inputs.recipes import Recipe
-from onnx_conformance.run.cache_keys import model_request
 from onnx_conformance.workers.replica_arithmetic import LANES, sum_in_lanes
 
 pytestmark = pytest.mark.slow
@@ -33,13 +32,17 @@ def compute(worker, tmp_path):
     def of(name, *inputs, outputs=("y",)):
         specs = tuple(TensorSpec(one, ("batch",)) for one in outputs)
         spec = ModelSpec(name, "torch", inputs or (X,), specs, f"tests.meta.strange_torch:{name}")
-        model, path = model_request(spec, Settings(weights="pretrained")), str(tmp_path / "w.npz")
+        request = NativeRequest(
+            spec,
+            str(tmp_path / "w.npz"),
+            pretrained=True,
+            approximation=shipped("approximation"),
+        )
         of.described = worker.call(  # type: ignore[attr-defined]
-            "prepare", LIMIT, model=model, path=path
+            "prepare", LIMIT, request=request
         )
 
         def run(compute_mode, input_set):
-            request = {"model": model, "weights": path, "approximation": shipped("approximation")}
             arguments = {"request": request, "mode": compute_mode, "input_sets": [input_set]}
             return worker.call("run", LIMIT, **arguments)[0]
 

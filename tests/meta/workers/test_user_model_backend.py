@@ -35,7 +35,7 @@ def described(tmp_path, monkeypatch):
         path.write_text(f"NAMES = {list(names)}\n{BODY}")
         worker = backend.UserModelBackend(threads=1)
         found = worker.describe([str(path)], [], [], "calibrated", 0)
-        return [spec["name"] for spec in found["specs"]], found["refused"]
+        return [spec.name for spec in found["specs"]], found["refused"]
 
     monkeypatch.setattr(backend, "specify", specify)
     return of

@@ -11,7 +11,6 @@ import pytest
 from onnx_conformance.catalog.models import MODELS, REGISTERED, Pointer, read_pointer
 from onnx_conformance.core.domains import Choice, Integers, Real
 from onnx_conformance.core.errors import StageFailure, UsageError, WorkerError
-from onnx_conformance.core.spec import spec_as_data, spec_from_data
 from onnx_conformance.run import user_models
 from onnx_conformance.run.selection import Selection, external_cases
 from onnx_conformance.run.user_models import BACKEND, adopt, refuse_edited
@@ -64,7 +63,7 @@ def describe(worker, tmp_path):
         path.write_text(HEAD + textwrap.dedent(body))
         arguments = {"pointers": [], "wanted": [], "weights": "calibrated", "seed": seed}
         found = worker.call("describe", LIMIT, files=[str(path)], **arguments)
-        return [spec_from_data(data) for data in found["specs"]]
+        return list(found["specs"])
 
     return described
 
@@ -95,11 +94,6 @@ def test_an_output_may_be_declared_by_its_name_alone(describe):
     (spec,) = describe(RIGHT.replace("inputs=[X]", 'inputs=X, outputs="logits"'))
     (output,) = spec.outputs
     assert (output.name, output.shape, spec.unnamed) == ("logits", ("batch", 2), ())
-
-
-def test_a_spec_travels_unchanged(describe):
-    (spec,) = describe(RIGHT)
-    assert spec_from_data(spec_as_data(spec)) == spec
 
 
 def test_nested_outputs_whole_numbers_and_probabilities(describe):
@@ -345,10 +339,9 @@ def test_pointers(text, pointer):
 
 def test_a_detector_by_pointer_has_boxes_whose_number_the_values_decide(worker):
     name = "ssdlite320_mobilenet_v3_large"
-    pointer = Pointer(f"torchvision:{name}", "torchvision", name).as_data()
+    pointer = Pointer(f"torchvision:{name}", "torchvision", name)
     chosen = {"files": [], "wanted": [], "weights": "calibrated", "seed": 0}
-    (data,) = worker.call("describe", LIMIT, pointers=[pointer], **chosen)["specs"]
-    spec = spec_from_data(data)
+    (spec,) = worker.call("describe", LIMIT, pointers=[pointer], **chosen)["specs"]
     assert [one.shape for one in spec.inputs] == [(3, 128, 128)]
     assert spec.by_values == ("boxes", "scores", "labels")
     assert spec.notes == ()
@@ -637,7 +630,6 @@ def test_the_spec_is_of_the_model_and_not_the_model_of_the_spec(describe, what):
     (spec,) = describe(SHAPES + body)
     assert [one.shape for one in spec.outputs] == outputs
     assert spec.group == group
-    assert spec == spec_from_data(spec_as_data(spec))
 
 
 def test_an_output_whose_size_the_values_decide_is_known(describe):
