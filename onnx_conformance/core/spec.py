@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -20,10 +20,15 @@ from onnx_conformance.core.domains import (
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.plain_outputs import SPELLINGS, TEXT
 from onnx_conformance.core.size_expressions import evaluate
+from onnx_conformance.core.text import resembling
 
 Dim = int | str
 Shape = tuple[Dim, ...]
 MIDDLE = 0.5  # extent of symbolic axes, where nothing else is said
+DTYPES = (
+    *("float32", "float64", "float16", bfloat16.NAME, "bool", "str"),
+    *("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
+)  # those that a misspelt one may have meant
 BATCH_NAMES = ("batch", "batch_size")
 STATIC_BATCH = 2  # of the example that routes trace, and of an artifact without dynamic batch
 
@@ -97,20 +102,43 @@ class TensorSpec:
     initial: Any = None
 
     def __post_init__(self) -> None:
+        self._check_arguments()
         object.__setattr__(self, "shape", tuple(self.shape))
-        if self.dtype in SPELLINGS:
-            object.__setattr__(self, "dtype", TEXT)
+        object.__setattr__(self, "dtype", _dtype_name(self.dtype))
         try:
-            np.dtype(self.held)
+            if self.dtype not in (TEXT, bfloat16.NAME):  # "float" is float64
+                object.__setattr__(self, "dtype", np.dtype(self.dtype).name)
         except TypeError as error:
             raise UsageError(
-                f"'{self.name}' is {self.dtype}, which NumPy lacks; wrap the model in one that "
-                f'casts it, and write TensorSpec("{self.name}", {self.shape}, "float32")'
+                f"'{self.name}' is {self.dtype}, which NumPy lacks"
+                f"{resembling(self.dtype, DTYPES)}; if the model does take {self.dtype}, wrap it "
+                "in one that casts it, and write "
+                f'TensorSpec("{self.name}", {_quoted(self.shape)}, "float32")'
             ) from error
         if not self.floating and self.domain in (Real(), every_byte(self.dtype)):
             object.__setattr__(self, "domain", default_domain(self.dtype) or Real())
         if self.initial is not None and not is_array_as_text(self.initial):
             object.__setattr__(self, "initial", as_text(np.asarray(self.initial)))
+
+    def _check_arguments(self) -> None:
+        """Refuse a name, shape or domain of another type than is wanted."""
+        shape: Any = self.shape  # what a caller wrote
+        if not isinstance(self.name, str):
+            raise UsageError(
+                f"TensorSpec({self.name!r}, …) has no name; write the input's name before its "
+                'shape: TensorSpec("x", ("batch", 16))'
+            )
+        if isinstance(shape, str) or not isinstance(shape, Iterable):
+            raise UsageError(
+                f"'{self.name}' has the shape {shape!r}; a shape is a tuple, such as "
+                f'TensorSpec("{self.name}", ("batch", 16))'
+            )
+        if not isinstance(self.domain, Domain):
+            raise UsageError(
+                f"'{self.name}' has the domain {self.domain!r}; it is one of Integers(0, N) (the "
+                "numbers 0 to N-1), Bounded(low, high), Choice((a, b)), Mask() and Lengths(axis), "
+                "imported from onnx_conformance"
+            )
 
     def __str__(self) -> str:
         """As it is written in a registration."""
@@ -177,6 +205,13 @@ def _quoted(shape: Shape) -> str:
     """The shape as this library writes texts: ``("batch", 3)``."""
     dims = [f'"{dim}"' if isinstance(dim, str) else str(dim) for dim in shape]
     return f"({', '.join(dims)}{',' if len(dims) == 1 else ''})"
+
+
+def _dtype_name(dtype: Any) -> str:
+    """A dtype's name: ``int64`` of ``"int64"``, ``np.int64`` and ``torch.int64``."""
+    if dtype in SPELLINGS:
+        return TEXT
+    return dtype.__name__ if isinstance(dtype, type) else str(dtype).removeprefix("torch.")
 
 
 def _size(dim: Dim, batch: int, sizes: Mapping[str, int]) -> int:

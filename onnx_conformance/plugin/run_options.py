@@ -68,7 +68,8 @@ def make_run(config: Configuration, records: RegisteredNames) -> PerfRun:
         against=option("against") or "",
         notes=notes,
         refused=tuple(
-            f"model '{name}' was refused: {why}" for name, why in records.refused.items()
+            f"model '{name}' was refused: " + why.removeprefix(f"model '{name}': ")
+            for name, why in records.refused.items()
         ),
         frameworks=tuple(option("framework")),
         images=images,

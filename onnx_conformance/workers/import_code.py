@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.util
+import inspect
+import re
 import sys
 import sysconfig
 from collections.abc import Iterator
@@ -13,9 +15,10 @@ from functools import cache
 from pathlib import Path
 from types import ModuleType
 
-from onnx_conformance.catalog.models import Declaration, declaring
+from onnx_conformance.catalog.models import Declaration, declaring, register_model
 from onnx_conformance.core.errors import UsageError
 from onnx_conformance.core.files import INSTALLED, PACKAGE
+from onnx_conformance.core.spec import TensorSpec
 
 
 @cache
@@ -72,9 +75,29 @@ def _importing(what: str) -> Iterator[None]:
         more = f"to see more, run it by itself: {_library()}{sys.executable} {alone}"
         if isinstance(error, ModuleNotFoundError) and not line_of(error):
             more = f"correct the name, or install it into {sys.prefix}"
+        if isinstance(error, TypeError):
+            more = _arguments_taken(str(error)) or more
         raise UsageError(
             f"{what} cannot be imported: {type(error).__name__}: {error}{line_of(error)}; {more}"
         ) from error
+
+
+def _arguments_taken(message: str) -> str:
+    """What a function of this library takes, where Python's ``message`` says it was called wrongly.
+
+    >>> _arguments_taken("TensorSpec.__init__() got an unexpected keyword argument 'low'")[:45]
+    'TensorSpec takes name, shape, dtype, scale, d'
+    """
+    called = re.match(r"(TensorSpec|register_model)(?:\.__init__)?\(\)", message)
+    if called is None:
+        return ""
+    of_input = called[1] == "TensorSpec"
+    taken = inspect.signature(TensorSpec if of_input else register_model).parameters
+    values = (
+        '; the values that an input may take are its domain: TensorSpec("ids", ("batch", 8), '
+        '"int64", domain=Integers(0, 10)) for 0 to 9, domain=Bounded(0.0, 1.0) for floats'
+    )
+    return f"{called[1]} takes {', '.join(taken)}{values if of_input else ''}"
 
 
 def _library() -> str:

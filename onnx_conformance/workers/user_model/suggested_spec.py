@@ -21,9 +21,11 @@ PROBES = (
     Recipe("uniform", batch=2),
     Recipe("ones", batch=3, extent=1.0),
     Recipe("normal", batch=2, extent=0.33),  # odd sizes, too
+    Recipe("uniform", batch=5, extent=0.0),
 )
 FLOATS = ("float32", "float16", "float64")
 MOST_TRIALS, SECONDS = 200, 10.0  # that are spent on a suggestion
+FEW_ROWS, MOST_ROWS = 10, 64  # of an axis that whole numbers index
 LARGEST_SIZE = 4096  # of the sizes in a refusal that are tried
 
 Specs = tuple[TensorSpec, ...]
@@ -72,7 +74,13 @@ def _near(built: BuiltModel, inputs: Specs, axes: Axes, refusal: str) -> Near:
             return (*inputs[:place], other, *inputs[place + 1 :])
 
         if isinstance(spec.domain, Integers):
-            yield with_spec(_bounded(built, spec, spec.domain, with_spec, axes)), axes
+            whole = spec.domain
+            yield from _with_enough_rows(with_spec(spec), axes, whole.high)
+            bounded = _bounded(built, spec, whole, with_spec, axes)
+            if bounded.domain != Integers(whole.low, whole.low + 1):  # more than one number
+                yield with_spec(bounded), axes
+            few = replace(spec, domain=Integers(whole.low, whole.low + FEW_ROWS))
+            yield from _with_enough_rows(with_spec(few), axes, whole.low + FEW_ROWS)
         elsewhere = {dim for other in inputs if other is not spec for dim in other.shape}
         for shape in _shapes(spec.shape, refusal, elsewhere):
             yield with_spec(replace(spec, shape=shape)), axes
@@ -83,6 +91,13 @@ def _near(built: BuiltModel, inputs: Specs, axes: Axes, refusal: str) -> Near:
     for one in RANGES[1:] if axes else ():
         yield inputs, tuple((name, one) for name, _ in axes)
     yield from ((candidate, axes) for candidate in _other_batches(inputs))
+
+
+def _with_enough_rows(inputs: Specs, axes: Axes, rows: int) -> Near:
+    """For numbers below ``rows`` that index an axis, such as edges' nodes: one never shorter."""
+    for name, axis in axes if rows <= MOST_ROWS else ():
+        longer = replace(axis, low=rows * axis.step, high=2 * rows * axis.step)
+        yield inputs, tuple((label, longer if label == name else one) for label, one in axes)
 
 
 def _bounded(

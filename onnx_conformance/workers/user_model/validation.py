@@ -84,7 +84,10 @@ def check_inputs(name: str, inputs: tuple[TensorSpec, ...], built: BuiltModel) -
     """Refuse inputs that the model does not accept, or of which the range is not known."""
     for spec in inputs:
         if not spec.floating and spec.domain.real:
-            what = "range; add domain=Integers(0, N), Mask(), Choice(...) or Lengths(axis)"
+            what = (
+                "range; add domain=Integers(0, N) for the numbers 0 to N-1, or Mask(), "
+                "Choice(...) or Lengths(axis)"
+            )
             if spec.dtype == TEXT:
                 what = 'texts; add domain=Choice(("a", "b"))'
             raise UsageError(
@@ -234,7 +237,7 @@ def _check_shape(name: str, spec: TensorSpec) -> None:
         )
     for dim in spec.shape:
         if not isinstance(dim, str):
-            if dim < 1:
+            if dim is None or dim < 1:
                 raise UsageError(
                     f"model '{name}': input '{spec.name}' has a size of {dim}; give the size, or "
                     f"a name for an axis that varies: {_corrected(spec, dim)}"

@@ -78,6 +78,15 @@ BATCHES = [
         (("height", Axis(1, 24)),),
         "it takes axes={'height': (4, 24, 2)}",
     ),
+    (
+        joined,
+        [
+            TensorSpec("nodes", ("nodes", 4)),
+            TensorSpec("edges", (2, "links"), "int64", domain=Integers(0, 9)),
+        ],
+        (("nodes", Axis()), ("links", Axis())),
+        "it takes axes={'nodes': (9, 18, 1), 'links': (1, 24, 1)}",
+    ),
     (lambda x: x.missing, [TensorSpec("x", ("batch", 3))], (), ""),
 ]
 

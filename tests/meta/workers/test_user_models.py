@@ -294,6 +294,15 @@ WRONG = {
     "two of a name": (RIGHT + RIGHT, "'net' is registered twice"),
     "nothing registered": ("X", "registers no model; put @register_model"),
     "does not run": ("1 / 0", r"cannot be imported: ZeroDivisionError.*models.py, line \d+"),
+    "a keyword that TensorSpec lacks": (
+        '@register_model("net", inputs=[TensorSpec("x", (2,), low=0)])\ndef net(): return 1',
+        r"'low' \(models.py, line \d+\); TensorSpec takes name, .* domain=Integers\(0, 10\)",
+    ),
+    "a size of None": (
+        '@register_model("net", inputs=[TensorSpec("x", (None, 4))])\n'
+        "def net(): return nn.Linear(4, 2)",
+        r'a size of None; .* TensorSpec\("x", \("batch", 4\)\)',
+    ),
     "mask before lengths": (
         '@register_model("net", inputs=[TensorSpec("m", ("batch", 4), "bool",'
         ' domain=Mask(lengths="n"))])\ndef net(): return nn.Linear(4, 2)',
