@@ -27,7 +27,7 @@ def _turns(length: int, *, forward: bool) -> Tensor:
     if length & (length - 1) == 0:
         products = torch.remainder(torch.outer(index, index), length)
         return _circle(products * torch.tensor(2 * half_turn / length))
-    angles = index.square() * torch.tensor(half_turn / length)
+    angles = torch.tensor(half_turn) * index * index / length  # rounded as ONNX Runtime does
     chirp, distance = _circle(angles), (index[:, None] - index).abs().long()
     return chirp[:, None] * chirp * _circle(-angles)[distance]
 
