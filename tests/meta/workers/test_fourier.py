@@ -59,7 +59,7 @@ def of_onnx_runtime(x):
     return session.run(None, {"x": x[..., None]})[0].view(np.complex64)[..., 0]
 
 
-@pytest.mark.parametrize("length", [99, 320, 400, 1000])
+@pytest.mark.parametrize("length", [99, 320, 400, 1000, 3000])
 @pytest.mark.parametrize("inputs", ["random", "impulse", "constant"])
 def test_a_replica_errs_as_onnx_runtime_does(length, inputs):
     """Whatever the inputs: an impulse shows the angles of one row of the matrix alone."""
