@@ -6,6 +6,7 @@ import base64
 import hashlib
 import io
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,23 @@ def digest_arrays(arrays: Outputs) -> str:
         state.update(f"{name}:{array.dtype.str}:{array.shape};".encode())
         state.update(array.tobytes())
     return state.hexdigest()
+
+
+def read_arrays(path: Path) -> Arrays:
+    """The arrays of a .npz file, by name.
+
+    NumPy parses each array's header as Python, and CPython 3.11 now and then fails at that with a
+    SystemError while another thread parses, too (python/cpython issue 106905): then once more.
+    """
+    try:
+        return _read_npz(path)
+    except SystemError:
+        return _read_npz(path)
+
+
+def _read_npz(path: Path) -> Arrays:
+    with np.load(path, allow_pickle=False) as file:
+        return {name: file[name] for name in file.files}
 
 
 def as_text(array: Array) -> str:

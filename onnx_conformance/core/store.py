@@ -127,7 +127,8 @@ class Store:
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             wrong = [f"{MANIFEST} ({error})"]
         if not wrong:
-            os.utime(place / MANIFEST)  # when it was last used
+            now = time.time_ns()  # the system's own stamp may lie some ms behind _use's
+            os.utime(place / MANIFEST, ns=(now, now))  # when it was last used
             return CacheEntry(place, facts, digests)
         shutil.rmtree(place)  # first: under pytest's filters a warning may be an exception
         message = f"cache entry {place} is corrupt ({', '.join(wrong)}); building it anew"

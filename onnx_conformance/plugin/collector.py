@@ -137,8 +137,9 @@ class Collector:
         earlier = [
             row for row in others if row["nodeid"] != report.nodeid and row["outcome"] == "failed"
         ]
-        by_numbers = found["score"] is not None and any(row["score"] is not None for row in earlier)
-        return by_numbers or found["name"] in {row["name"] for row in earlier}
+        if found["score"] is not None:
+            return any(row["score"] is not None for row in earlier)
+        return any(row["score"] is None and row["name"] == found["name"] for row in earlier)
 
     @pytest.hookimpl(trylast=True)  # after JUnit's, which keeps each message whole
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:

@@ -19,6 +19,7 @@ from onnx_conformance.catalog.exporters import EXPORTERS
 from onnx_conformance.catalog.frameworks import FRAMEWORKS
 from onnx_conformance.catalog.models import resolve_model
 from onnx_conformance.catalog.variants import VARIANTS
+from onnx_conformance.core.arrays import read_arrays
 from onnx_conformance.core.case import Case, DerivedCase, ExternalCase
 from onnx_conformance.core.documents import FileFacts
 from onnx_conformance.core.errors import StageFailure
@@ -212,8 +213,7 @@ def native_request(model: ModelSpec, weights: Path, settings: Settings) -> Nativ
 
 def read_weights(entry: CacheEntry) -> NativeWeights:
     """The tensors of a model's entry."""
-    with np.load(entry.path / WEIGHTS) as file:
-        arrays = {name: file[name] for name in file.files}
+    arrays = read_arrays(entry.path / WEIGHTS)
     facts = entry.facts
     unused, names = tuple(facts["unused"]), tuple(facts["names"])
     values = read_constants(entry.path / WEIGHTS)

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from onnx_conformance.core.arrays import Arrays, Outputs
+from onnx_conformance.core.arrays import Arrays, Outputs, read_arrays
 from onnx_conformance.core.budget import Reference
 from onnx_conformance.core.compute_modes import FLOAT32, FLOAT64, REFERENCE_MODES, REPLICAS
 from onnx_conformance.core.errors import CapabilityMissing, Stage, StageFailure
@@ -370,10 +370,9 @@ def _write_outputs(row: ByMode, directory: Path) -> dict[str, Any]:
 
 def _read_outputs(entry: CacheEntry) -> ByMode:
     found: ByMode = {}
-    with np.load(entry.path / OUTPUTS) as file:
-        for label in file.files:
-            mode, _, name = label.partition("/")
-            found.setdefault(mode, {})[name] = file[label]
+    for label, array in read_arrays(entry.path / OUTPUTS).items():
+        mode, _, name = label.partition("/")
+        found.setdefault(mode, {})[name] = array
     return found
 
 
